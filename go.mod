@@ -1,0 +1,3 @@
+module github.com/nlnctl/nlnctl
+
+go 1.26.0

@@ -1,0 +1,61 @@
+// Package nln scores images by Nearest Latent Neighbours.
+//
+// The method (Mesarcik et al., "Improving Novelty Detection using the
+// Reconstructions of Nearest Neighbours", https://arxiv.org/abs/2111.06150)
+// keeps the latent vectors of normal images in a nearest-neighbour index. An
+// image x with latent z and nearest normal latents z^1..z^K is scored by
+//
+//	error    E = mean over k of the mean absolute difference |x - g(z^k)|
+//	distance D = mean over k of the Euclidean distance |z - z^k|
+//	score      = alpha n_E(E) + (1-alpha) n_D(D)            (equation 4)
+//
+// where g is the decoder and n_E, n_D scale each term by its range over
+// held-out normal images, so that a score does not depend on the other images
+// scored with it. Larger is more novel.
+//
+// Call [Fit] with a trained [Model], an empty [Index], the normal images to
+// index and some that were held out; the [Scorer] it returns scores batches of
+// images. The package is pure Go: package models has the autoencoders, package
+// faissindex the fast index, and [Exact] is an exact index in plain Go.
+package nln
+
+import (
+	"context"
+
+	"github.com/nlnctl/nlnctl/dataset"
+)
+
+// A Model maps images to latent vectors and back. It must be deterministic,
+// and an image's result must not depend on the batch around it beyond rounding.
+type Model interface {
+	Shape() dataset.Shape // of the images it takes and gives
+	LatentDim() int
+
+	// Encode stores the latent vectors of x in z, row-major, len(z) == x.N*LatentDim().
+	Encode(ctx context.Context, x dataset.Images, z []float32) error
+
+	// Decode stores the images of the latent vectors z in xhat, row-major,
+	// len(xhat) == len(z)/LatentDim()*Shape().Len(), values in [0, 1].
+	Decode(ctx context.Context, z []float32, xhat []float32) error
+}
+
+// Neighbors holds the K nearest vectors of each of some queries, nearest first.
+type Neighbors struct {
+	K    int
+	IDs  []int64   // len queries*K, row-major; ids by order of Add, from 0
+	Dist []float32 // Euclidean distance, not squared; same order as IDs
+}
+
+// An Index finds nearest neighbours by Euclidean distance. The i'th vector
+// ever added has id i.
+type Index interface {
+	Dim() int
+	Len() int
+
+	// Add appends vectors, row-major, a multiple of Dim values, all finite.
+	Add(ctx context.Context, vectors []float32) error
+
+	// Search finds the k nearest vectors of each query, at most Len; equal
+	// distances are ordered by id. It reuses dst's memory where it suffices.
+	Search(ctx context.Context, queries []float32, k int, dst Neighbors) (Neighbors, error)
+}
