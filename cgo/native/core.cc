@@ -1,0 +1,67 @@
+// core.cc: the core itself: start, facts, counters.
+#include "core.h"
+
+#include <malloc.h>
+#include <omp.h>
+
+#include <climits>
+#include <thread>
+
+namespace nln {
+std::atomic<int64_t> live{0};
+std::atomic<int> threads{1};
+}  // namespace nln
+
+using namespace nln;
+
+namespace {
+
+// glibc gives large blocks back to the system as soon as they are freed, and
+// the next training step maps them again, page by page: a third of the time of
+// a step. Kept blocks make training about twice as fast; the price is that the
+// process stays as large as it once was.
+void keep_freed_memory() {
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, INT_MAX);
+  mallopt(M_TOP_PAD, 64 << 20);
+  mallopt(M_ARENA_MAX, 1);
+}
+
+}  // namespace
+
+uint32_t nln_abi_version(void) { return NLN_ABI_VERSION; }
+
+nln_status nln_init(int32_t n) {
+  try {
+    static const bool once = (keep_freed_memory(), true);
+    (void)once;
+    if (n < 0) invalid("have " + std::to_string(n) + " threads, want 0 or more");
+    if (n == 0) n = omp_get_num_procs();
+    threads = n;
+    omp_set_num_threads(n);
+    set_torch_threads(n);
+    return ok();
+  } catch (const Error &e) {
+    return failure(e.code, "init", e.what());
+  } catch (const std::exception &e) {
+    return failure(NLN_FAILED, "init", e.what());
+  } catch (...) {
+    return failure(NLN_FAILED, "init", "unknown exception");
+  }
+}
+
+nln_status nln_info(char **json) {
+  try {
+    *json = owned("{" + torch_info() + "," + faiss_info() + ",\"threads\":" +
+                  std::to_string(threads.load()) + "}");
+    return ok();
+  } catch (const std::exception &e) {
+    return failure(NLN_FAILED, "info", e.what());
+  } catch (...) {
+    return failure(NLN_FAILED, "info", "unknown exception");
+  }
+}
+
+int64_t nln_live_handles(void) { return live.load(); }
+
+void nln_message_free(char *message) { std::free(message); }

@@ -1,0 +1,65 @@
+// core.h: what the translation units of the core share.
+#pragma once
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <stdexcept>
+#include <string>
+
+// The default of NLN_API is for users of the library; here it exports.
+#define NLN_API __attribute__((visibility("default")))
+#include "nln_core.h"
+
+namespace nln {
+
+// Handles that exist, of all kinds; see nln_live_handles.
+extern std::atomic<int64_t> live;
+
+// The number of threads that nln_init was told.
+extern std::atomic<int> threads;
+
+// Counted is the base of everything that a handle points to.
+struct Counted {
+  Counted() { ++live; }
+  Counted(const Counted &) = delete;
+  Counted &operator=(const Counted &) = delete;
+  ~Counted() { --live; }
+};
+
+// Error carries a status code through C++ code.
+struct Error : std::runtime_error {
+  int32_t code;
+  Error(int32_t c, const std::string &what) : std::runtime_error(what), code(c) {}
+};
+
+[[noreturn]] inline void invalid(const std::string &what) { throw Error(NLN_INVALID, what); }
+
+inline nln_status failure(int32_t code, const char *op, const char *what) noexcept {
+  nln_status s{code, nullptr};
+  const size_t a = std::strlen(op), b = std::strlen(what);
+  s.message = static_cast<char *>(std::malloc(a + b + 3));
+  if (s.message) {
+    std::memcpy(s.message, op, a);
+    std::memcpy(s.message + a, ": ", 2);
+    std::memcpy(s.message + a + 2, what, b + 1);
+  }
+  return s;
+}
+
+inline nln_status ok() noexcept { return nln_status{NLN_OK, nullptr}; }
+
+// A copy of s that nln_message_free frees.
+inline char *owned(const std::string &s) {
+  char *p = static_cast<char *>(std::malloc(s.size() + 1));
+  if (!p) throw std::bad_alloc();
+  std::memcpy(p, s.c_str(), s.size() + 1);
+  return p;
+}
+
+std::string torch_info();  // members of the JSON object, torch's side
+std::string faiss_info();  // the same, FAISS's side
+void set_torch_threads(int n);
+
+}  // namespace nln

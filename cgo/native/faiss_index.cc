@@ -1,0 +1,103 @@
+// faiss_index.cc: nearest neighbours with FAISS.
+#include <faiss/Index.h>
+#include <faiss/IndexFlat.h>
+#include <faiss/IndexIDMap.h>
+#include <faiss/impl/FaissException.h>
+#include <faiss/index_factory.h>
+#include <faiss/index_io.h>
+#include <faiss/utils/utils.h>
+#include <omp.h>
+
+#include <memory>
+#include <type_traits>
+
+#include "core.h"
+
+struct nln_index : nln::Counted {
+  std::unique_ptr<faiss::Index> index;
+  explicit nln_index(faiss::Index *x) : index(x) {}
+};
+
+using namespace nln;
+
+namespace {
+
+// FAISS takes ids as its own integer type, which moved between versions.
+using faiss_id = std::remove_pointer_t<decltype(faiss::IndexIDMap().id_map.data())>;
+static_assert(sizeof(faiss_id) == sizeof(int64_t), "FAISS ids are not 64 bits wide");
+
+template <class Body>
+nln_status run_faiss(const char *op, Body &&body) noexcept {
+  try {
+    // FAISS takes the number of threads from OpenMP, where it belongs to the
+    // calling thread; goroutines come from any thread.
+    omp_set_num_threads(threads.load());
+    body();
+    return ok();
+  } catch (const Error &e) {
+    return failure(e.code, op, e.what());
+  } catch (const faiss::FaissException &e) {
+    return failure(NLN_INVALID, op, e.what());
+  } catch (const std::bad_alloc &) {
+    return failure(NLN_NO_MEMORY, op, "out of memory");
+  } catch (const std::exception &e) {
+    return failure(NLN_FAILED, op, e.what());
+  } catch (...) {
+    return failure(NLN_FAILED, op, "unknown exception");
+  }
+}
+
+}  // namespace
+
+namespace nln {
+
+std::string faiss_info() {
+  const std::string version = std::to_string(FAISS_VERSION_MAJOR) + "." + std::to_string(FAISS_VERSION_MINOR) + "." +
+                              std::to_string(FAISS_VERSION_PATCH);
+  return "\"faiss\":\"" + version + "\",\"faiss_options\":\"" + faiss::get_compile_options() + "\"";
+}
+
+}  // namespace nln
+
+nln_status nln_index_new(int64_t dim, const char *factory, nln_index **out) {
+  return run_faiss("new index", [&] {
+    if (dim < 1 || dim > INT32_MAX) invalid("have dimension " + std::to_string(dim) + ", want at least 1");
+    *out = new nln_index(faiss::index_factory(static_cast<int>(dim), factory, faiss::METRIC_L2));
+  });
+}
+
+void nln_index_free(nln_index *x) { delete x; }
+
+nln_status nln_index_size(nln_index *x, int64_t *dim, int64_t *count) {
+  return run_faiss("index size", [&] { *dim = x->index->d, *count = x->index->ntotal; });
+}
+
+nln_status nln_index_add(nln_index *x, const float *vectors, int64_t n) {
+  return run_faiss("index add", [&] {
+    if (!x->index->is_trained) invalid("the index must be trained before vectors are added");
+    x->index->add(n, vectors);
+  });
+}
+
+nln_status nln_index_search(nln_index *x, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids) {
+  return run_faiss("index search", [&] {
+    if (k < 1) invalid("have k = " + std::to_string(k) + ", want at least 1");
+    x->index->search(n, queries, k, dist, reinterpret_cast<faiss_id *>(ids));
+  });
+}
+
+nln_status nln_index_vectors(nln_index *x, const float **vectors) {
+  return run_faiss("index vectors", [&] {
+    auto *flat = dynamic_cast<faiss::IndexFlat *>(x->index.get());
+    if (!flat) throw Error(NLN_UNSUPPORTED, "this kind of index does not keep its vectors");
+    *vectors = flat->get_xb();
+  });
+}
+
+nln_status nln_index_write(nln_index *x, const char *path) {
+  return run_faiss("write index", [&] { faiss::write_index(x->index.get(), path); });
+}
+
+nln_status nln_index_read(const char *path, nln_index **out) {
+  return run_faiss("read index", [&] { *out = new nln_index(faiss::read_index(path)); });
+}

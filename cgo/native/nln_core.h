@@ -1,0 +1,226 @@
+/* nln_core.h: the plain C interface of libnlncore.so, the native core of nlnctl.
+ *
+ * The core wraps libtorch (tensors, autograd, Adam) and FAISS (nearest
+ * neighbours). This header needs neither and compiles alone as C or C++.
+ *
+ * Rules that hold for every function:
+ *  - A function that can fail returns an nln_status by value. code 0 is
+ *    success; else message says what failed, is owned by the caller and is
+ *    freed with nln_message_free. No C++ exception ever crosses the interface.
+ *  - Handles (nln_tensor and so on) are opaque. What a function stores in an
+ *    out argument belongs to the caller, who frees it with the function that
+ *    the type names. Out arguments are untouched on failure.
+ *  - Nothing is kept in thread-local state between two calls: no last error, no
+ *    gradient mode, no current generator. Any thread may make any call; one
+ *    handle must not be used by two threads at the same time.
+ *  - Arrays are row-major; n counts elements, not bytes. Images are N, C, H, W.
+ *
+ * Every declaration that starts with NLN_API is exported and gets a stub in the
+ * Go package cgo/internal/core (go generate); keep to one function each.
+ */
+#ifndef NLN_CORE_H
+#define NLN_CORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef NLN_API
+#define NLN_API
+#endif
+
+/* Changes with every change of a signature or a meaning below. */
+#define NLN_ABI_VERSION 1
+
+enum {
+  NLN_OK = 0,
+  NLN_INVALID = 1,     /* arguments that cannot work, such as shapes that do not fit */
+  NLN_NO_MEMORY = 2,   /* on the host or on the device */
+  NLN_UNSUPPORTED = 3, /* this core was built without it */
+  NLN_IO = 4,          /* a file could not be read or written */
+  NLN_FAILED = 5,      /* anything else */
+  NLN_NOT_LOADED = 6   /* set by the Go stubs alone: no core is loaded */
+};
+
+typedef struct nln_status {
+  int32_t code;
+  char *message; /* NULL when code is NLN_OK */
+} nln_status;
+
+/* The device of a tensor: NLN_CPU, or the number of a CUDA device. */
+enum { NLN_CPU = -1 };
+
+typedef struct nln_tensor nln_tensor;       /* nln_tensor_free */
+typedef struct nln_generator nln_generator; /* nln_generator_free */
+typedef struct nln_adam nln_adam;           /* nln_adam_free */
+typedef struct nln_index nln_index;         /* nln_index_free */
+
+/* ---- the core itself ---- */
+
+/* NLN_ABI_VERSION of the header that the core was built with. */
+NLN_API uint32_t nln_abi_version(void);
+
+/* Sets the allocator up for large tensors and the number of threads (0: as many
+ * as there are processors). To be called before any other function but
+ * nln_abi_version; later calls change the number of threads. */
+NLN_API nln_status nln_init(int32_t threads);
+
+/* A JSON object that says what the core is made of: versions, BLAS, threads,
+ * SIMD level, devices. Freed with nln_message_free. */
+NLN_API nln_status nln_info(char **json);
+
+/* How many handles of all kinds exist. Tests end at the number they began with. */
+NLN_API int64_t nln_live_handles(void);
+
+NLN_API void nln_message_free(char *message);
+
+/* ---- tensors ---- */
+
+NLN_API void nln_tensor_free(nln_tensor *t);
+
+/* A float32 tensor with a copy of data; n must be the product of shape. */
+NLN_API nln_status nln_tensor_from_f32(const float *data, int64_t n, const int64_t *shape, int32_t ndim, int32_t device, nln_tensor **out);
+
+/* A float32 tensor filled with value. */
+NLN_API nln_status nln_tensor_full(float value, const int64_t *shape, int32_t ndim, int32_t device, nln_tensor **out);
+
+/* Stores t's values as float32 in dst, row-major; waits for the device. n must
+ * be the number of t's elements. */
+NLN_API nln_status nln_tensor_copy_to_f32(nln_tensor *t, float *dst, int64_t n);
+
+/* Overwrites t's values with data, row-major, in place. Meant for leaves. */
+NLN_API nln_status nln_tensor_assign_f32(nln_tensor *t, const float *data, int64_t n);
+
+/* Stores the sizes of t's dimensions in dims (room for cap) and their number. */
+NLN_API nln_status nln_tensor_shape(nln_tensor *t, int64_t *dims, int32_t cap, int32_t *ndim);
+
+/* A second handle on the same tensor. */
+NLN_API nln_status nln_tensor_alias(nln_tensor *t, nln_tensor **out);
+
+/* A handle on the same values, cut off from the gradient graph. */
+NLN_API nln_status nln_tensor_detach(nln_tensor *t, nln_tensor **out);
+
+/* Says whether nln_grad may ask for the gradient of the leaf t. */
+NLN_API nln_status nln_tensor_set_requires_grad(nln_tensor *t, int32_t requires_grad);
+
+/* ---- random numbers ---- */
+
+/* The same seed on the same device gives the same numbers. */
+NLN_API nln_status nln_generator_new(uint64_t seed, int32_t device, nln_generator **out);
+NLN_API void nln_generator_free(nln_generator *g);
+NLN_API nln_status nln_randn(nln_generator *g, const int64_t *shape, int32_t ndim, int32_t device, nln_tensor **out);
+/* Uniform in [lo, hi). */
+NLN_API nln_status nln_uniform(nln_generator *g, float lo, float hi, const int64_t *shape, int32_t ndim, int32_t device, nln_tensor **out);
+
+/* ---- element by element; binary operations broadcast ---- */
+
+NLN_API nln_status nln_add(nln_tensor *a, nln_tensor *b, nln_tensor **out);
+NLN_API nln_status nln_sub(nln_tensor *a, nln_tensor *b, nln_tensor **out);
+NLN_API nln_status nln_mul(nln_tensor *a, nln_tensor *b, nln_tensor **out);
+NLN_API nln_status nln_div(nln_tensor *a, nln_tensor *b, nln_tensor **out);
+/* scale * x + shift */
+NLN_API nln_status nln_affine(nln_tensor *x, double scale, double shift, nln_tensor **out);
+NLN_API nln_status nln_abs(nln_tensor *x, nln_tensor **out);
+NLN_API nln_status nln_exp(nln_tensor *x, nln_tensor **out);
+NLN_API nln_status nln_log(nln_tensor *x, nln_tensor **out);
+NLN_API nln_status nln_sqrt(nln_tensor *x, nln_tensor **out);
+NLN_API nln_status nln_square(nln_tensor *x, nln_tensor **out);
+NLN_API nln_status nln_clamp(nln_tensor *x, double lo, double hi, nln_tensor **out);
+NLN_API nln_status nln_sigmoid(nln_tensor *x, nln_tensor **out);
+NLN_API nln_status nln_tanh(nln_tensor *x, nln_tensor **out);
+NLN_API nln_status nln_relu(nln_tensor *x, nln_tensor **out);
+/* x where positive, else slope * x. */
+NLN_API nln_status nln_leaky_relu(nln_tensor *x, double slope, nln_tensor **out);
+/* ReLU that overwrites x; out is a second handle on it. x must not be a leaf. */
+NLN_API nln_status nln_relu_in_place(nln_tensor *x, nln_tensor **out);
+
+/* ---- shape ---- */
+
+/* One size may be -1: it is what remains. */
+NLN_API nln_status nln_reshape(nln_tensor *x, const int64_t *shape, int32_t ndim, nln_tensor **out);
+NLN_API nln_status nln_permute(nln_tensor *x, const int64_t *dims, int32_t ndim, nln_tensor **out);
+NLN_API nln_status nln_flip(nln_tensor *x, const int64_t *dims, int32_t ndim, nln_tensor **out);
+/* Elements start .. start+length-1 of dimension dim. */
+NLN_API nln_status nln_narrow(nln_tensor *x, int64_t dim, int64_t start, int64_t length, nln_tensor **out);
+NLN_API nln_status nln_cat(nln_tensor *const *xs, int32_t n, int64_t dim, nln_tensor **out);
+/* Zeros around the last two dimensions. */
+NLN_API nln_status nln_pad2d(nln_tensor *x, int64_t left, int64_t right, int64_t top, int64_t bottom, nln_tensor **out);
+
+/* ---- reductions to a scalar, or along one dimension ---- */
+
+NLN_API nln_status nln_sum(nln_tensor *x, nln_tensor **out);
+NLN_API nln_status nln_mean(nln_tensor *x, nln_tensor **out);
+NLN_API nln_status nln_sum_dim(nln_tensor *x, int64_t dim, nln_tensor **out);
+NLN_API nln_status nln_mean_dim(nln_tensor *x, int64_t dim, nln_tensor **out);
+
+/* ---- layers ---- */
+
+NLN_API nln_status nln_matmul(nln_tensor *a, nln_tensor *b, nln_tensor **out);
+/* x (N, in) times w (out, in) transposed, plus b (out) or NULL. */
+NLN_API nln_status nln_linear(nln_tensor *x, nln_tensor *w, nln_tensor *b, nln_tensor **out);
+/* Cross-correlation of x (N, C, H, W) with w (O, C, KH, KW), plus b (O) or NULL;
+ * padding is added on all four sides. */
+NLN_API nln_status nln_conv2d(nln_tensor *x, nln_tensor *w, nln_tensor *b, int64_t stride, int64_t padding, nln_tensor **out);
+/* The transpose of nln_conv2d: x (N, C, H, W), w (C, O, KH, KW). */
+NLN_API nln_status nln_conv_transpose2d(nln_tensor *x, nln_tensor *w, nln_tensor *b, int64_t stride, int64_t padding, nln_tensor **out);
+NLN_API nln_status nln_max_pool2d(nln_tensor *x, int64_t size, int64_t stride, nln_tensor **out);
+/* Nearest neighbour, by a whole factor. */
+NLN_API nln_status nln_upsample2d(nln_tensor *x, int64_t factor, nln_tensor **out);
+/* Over channels of x (N, C, H, W). With training != 0 it uses the batch's mean
+ * and variance and moves the running ones: new = (1-momentum) old + momentum batch
+ * (unbiased variance); else it uses the running ones. */
+NLN_API nln_status nln_batch_norm(nln_tensor *x, nln_tensor *weight, nln_tensor *bias, nln_tensor *running_mean, nln_tensor *running_var, int32_t training, double momentum, double eps, nln_tensor **out);
+/* Zeroes each element with probability p and scales the rest by 1/(1-p). */
+NLN_API nln_status nln_dropout(nln_tensor *x, double p, nln_generator *g, nln_tensor **out);
+
+/* ---- losses, each the mean over all elements ---- */
+
+NLN_API nln_status nln_mse_loss(nln_tensor *x, nln_tensor *target, nln_tensor **out);
+NLN_API nln_status nln_l1_loss(nln_tensor *x, nln_tensor *target, nln_tensor **out);
+/* Of sigmoid(x) against target in [0, 1], computed stably from x. */
+NLN_API nln_status nln_bce_with_logits_loss(nln_tensor *x, nln_tensor *target, nln_tensor **out);
+
+/* ---- training ---- */
+
+/* The gradients of the scalar loss with respect to params, stored in grads (room
+ * for n). A parameter that loss does not depend on gets NULL. The graph is freed
+ * unless keep_graph != 0, which another nln_grad through the same graph needs. */
+NLN_API nln_status nln_grad(nln_tensor *loss, nln_tensor *const *params, int32_t n, int32_t keep_graph, nln_tensor **grads);
+
+/* Adam over params, which it shares with the caller; moments start at zero. */
+NLN_API nln_status nln_adam_new(nln_tensor *const *params, int32_t n, double lr, double beta1, double beta2, double eps, nln_adam **out);
+NLN_API void nln_adam_free(nln_adam *a);
+/* One update; a NULL gradient leaves its parameter and moments as they are. */
+NLN_API nln_status nln_adam_step(nln_adam *a, nln_tensor *const *grads, int32_t n);
+/* Handles on the first and second moments of parameter i, and its updates so far. */
+NLN_API nln_status nln_adam_state(nln_adam *a, int32_t i, nln_tensor **m, nln_tensor **v, int64_t *steps);
+NLN_API nln_status nln_adam_set_steps(nln_adam *a, int32_t i, int64_t steps);
+
+/* ---- nearest neighbours ---- */
+
+/* An empty FAISS index over vectors of dim floats under the squared Euclidean
+ * distance; factory is a FAISS factory string such as "Flat". */
+NLN_API nln_status nln_index_new(int64_t dim, const char *factory, nln_index **out);
+NLN_API void nln_index_free(nln_index *x);
+NLN_API nln_status nln_index_size(nln_index *x, int64_t *dim, int64_t *count);
+/* Appends n vectors, n*dim floats; ids go on from the number held. */
+NLN_API nln_status nln_index_add(nln_index *x, const float *vectors, int64_t n);
+/* The k nearest of each of n queries, nearest first. dist (n*k) gets SQUARED
+ * Euclidean distances as FAISS computes them: rounding can make them slightly
+ * negative, and equal distances come in any order. ids (n*k) is -1 where fewer
+ * than k were found. */
+NLN_API nln_status nln_index_search(nln_index *x, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids);
+/* The vectors of a flat index, count*dim floats, valid until the next add or
+ * free. NLN_UNSUPPORTED for an index that does not keep them. */
+NLN_API nln_status nln_index_vectors(nln_index *x, const float **vectors);
+NLN_API nln_status nln_index_write(nln_index *x, const char *path);
+NLN_API nln_status nln_index_read(const char *path, nln_index **out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
