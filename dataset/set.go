@@ -31,6 +31,8 @@ type Set struct {
 	Masks   [][]byte // defect mask of each image, H*W, non-zero = defect; nil entry or nil: no defect marked
 
 	Scale Scale // how Batches and Gather convert; the zero value is ScaleMinMax
+
+	Notes []string // what a user should know about the set, such as parts that are missing
 }
 
 // Shape returns the shape of every image.
@@ -62,7 +64,7 @@ func (s *Set) Image(i int) []uint8 {
 // labels, names and masks. Names keep saying which image of s each one was.
 func (s *Set) Subset(ids []int) *Set {
 	n := s.Size.Len()
-	t := &Set{Name: s.Name, Size: s.Size, Classes: s.Classes, Scale: s.Scale}
+	t := &Set{Name: s.Name, Size: s.Size, Classes: s.Classes, Scale: s.Scale, Notes: s.Notes}
 	t.Pix = make([]uint8, 0, len(ids)*n)
 	t.Names = make([]string, 0, len(ids))
 	for _, i := range ids {

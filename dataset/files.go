@@ -1,0 +1,174 @@
+package dataset
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"runtime"
+	"sort"
+	"strings"
+	"sync"
+)
+
+// ImageFiles returns the image files of dir at any depth, as slash-separated
+// paths relative to dir, sorted by bytes. A file is an image by its extension,
+// .png, .jpg or .jpeg in any case. Names that begin with a dot are left out,
+// and so is what lies in folders of such names. Links to files are followed,
+// links to folders are not.
+func ImageFiles(dir string) ([]string, error) {
+	images, _, err := listImages(dir)
+	return images, err
+}
+
+// listImages also returns the files that are no images by their names.
+func listImages(dir string) (images, others []string, err error) {
+	root := os.DirFS(dir)
+	err = fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case name != "." && strings.HasPrefix(d.Name(), "."):
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		case d.IsDir():
+			return nil
+		case d.Type()&fs.ModeSymlink != 0:
+			if info, err := fs.Stat(root, name); err != nil || !info.Mode().IsRegular() {
+				others = append(others, name)
+				return nil
+			}
+		case !d.Type().IsRegular():
+			others = append(others, name)
+			return nil
+		}
+		if hasImageExt(name) {
+			images = append(images, name)
+		} else {
+			others = append(others, name)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("dataset: list images of %s: %w", dir, err)
+	}
+	sort.Strings(images)
+	return images, others, nil
+}
+
+func hasImageExt(name string) bool {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".png", ".jpg", ".jpeg":
+		return true
+	}
+	return false
+}
+
+// OpenFiles reads image files into a set, in the order given and named as
+// given, without labels. The first file sets the number of rows and columns;
+// the set has one channel if every file is grey by its header ([StatImage]),
+// else three. The first file that cannot be read or has another size ends the
+// reading with its error; to go on past such files, use [ReadImage] on each.
+// The scale is [Scale255].
+func OpenFiles(paths []string) (*Set, error) {
+	s := &Set{Name: "files", Names: paths, Scale: Scale255}
+	if err := s.readFiles(paths); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// readFiles sets Size and Pix from image files.
+func (s *Set) readFiles(paths []string) error {
+	if len(paths) == 0 {
+		return fmt.Errorf("dataset: read %s: no image files", s.Name)
+	}
+	size, err := commonShape(paths)
+	if err != nil {
+		return err
+	}
+	n := size.Len()
+	if int64(len(paths)) > MaxSetBytes/int64(n) {
+		return &TooLargeError{
+			Path: s.Name,
+			Have: fmt.Sprintf("%d images of %v pixels", len(paths), size),
+			Max:  fmt.Sprintf("%d bytes", int64(MaxSetBytes)),
+		}
+	}
+	s.Size = size
+	s.Pix = make([]uint8, len(paths)*n)
+	return inParallel(len(paths), func(i int) error {
+		data, err := readImageFile(paths[i])
+		if err != nil {
+			return err
+		}
+		return decodeInto(s.Image(i), data, paths[i], size)
+	})
+}
+
+// commonShape reads the headers of all files and returns the shape that holds
+// every one of them. Sizes are settled before pixels, so that a set that does
+// not fit together is refused at once.
+func commonShape(paths []string) (Shape, error) {
+	shapes := make([]Shape, len(paths))
+	err := inParallel(len(paths), func(i int) (err error) {
+		shapes[i], err = StatImage(paths[i])
+		return err
+	})
+	if err != nil {
+		return Shape{}, err
+	}
+	want := shapes[0]
+	for _, s := range shapes {
+		want.C = max(want.C, s.C)
+	}
+	for i, s := range shapes {
+		if s.H != want.H || s.W != want.W {
+			return Shape{}, &SizeError{
+				Path: paths[i], Have: s, Want: Shape{s.C, want.H, want.W},
+				Why: "the size of " + paths[0] + "; all images of a set need one size",
+			}
+		}
+	}
+	return want, nil
+}
+
+// inParallel calls do(0) to do(n-1) from several goroutines and returns the
+// error of the smallest i that failed, the one that a plain loop would meet.
+func inParallel(n int, do func(i int) error) error {
+	workers := min(n, runtime.GOMAXPROCS(0))
+	var (
+		mu     sync.Mutex
+		wg     sync.WaitGroup
+		next   int
+		failed = n
+		first  error
+	)
+	for range workers {
+		wg.Go(func() {
+			for {
+				mu.Lock()
+				i := next
+				next++
+				// Indices are handed out in order, so that all before a
+				// failure have been started when it is seen.
+				stop := i >= failed
+				mu.Unlock()
+				if stop {
+					return
+				}
+				if err := do(i); err != nil {
+					mu.Lock()
+					if i < failed {
+						failed, first = i, err
+					}
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return first
+}
