@@ -102,7 +102,13 @@ func TestWrongUse(t *testing.T) {
 		"short copy":       {func(s *Scope) error { return s.Full(1, 3).CopyTo(make([]float32, 2)) }, "have 2 values, want 3"},
 		"channels":         {func(s *Scope) error { s.Full(0, 1, 3, 4, 4).Conv2D(s.Full(0, 2, 1, 2, 2), nil, 1, 0); return s.Err() }, "conv2d: "},
 		"loss shapes":      {func(s *Scope) error { s.Full(0, 2, 3).MSELoss(s.Full(0, 3)); return s.Err() }, "shapes differ"},
-		"no such device":   {func(s *Scope) error { NewScope(CUDA(0)); c := NewScope(Device(-7)); defer c.Close(); c.Full(0, 1); return c.Err() }, "unknown device"},
+		"no such device": {func(s *Scope) error {
+			NewScope(CUDA(0))
+			c := NewScope(Device(-7))
+			defer c.Close()
+			c.Full(0, 1)
+			return c.Err()
+		}, "unknown device"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := NewScope(CPU)
