@@ -1,0 +1,292 @@
+package nln
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"sort"
+)
+
+// A Policy says how the parts of a score become one number and a verdict. It
+// can be changed without fitting again, see [Scorer.With].
+type Policy struct {
+	K     int     // neighbours per image, at least 1
+	Alpha float64 // weight of the error term, in [0, 1]; the distance has 1-Alpha (equation 4)
+
+	// FPR is the false-positive rate: the share of normal images that may be
+	// called novel, in (0, 1).
+	FPR float64
+
+	// Threshold, unless nil, replaces FPR: scores above it are called novel.
+	Threshold *float64
+}
+
+// DefaultPolicy returns 3 neighbours and an alpha of 0.8, values that were set
+// beforehand for the small data sets and not by looking at results on them,
+// and a false-positive rate of 1 %.
+func DefaultPolicy() Policy { return Policy{K: 3, Alpha: .8, FPR: .01} }
+
+func (p Policy) check() error {
+	switch {
+	case p.K < 1:
+		return fmt.Errorf("nln: K is %d, want at least 1", p.K)
+	case !(p.Alpha >= 0 && p.Alpha <= 1):
+		return fmt.Errorf("nln: alpha is %v, want 0 to 1", p.Alpha)
+	case !(p.FPR > 0 && p.FPR < 1):
+		return fmt.Errorf("nln: false-positive rate is %v, want between 0 and 1", p.FPR)
+	case p.Threshold != nil && math.IsNaN(*p.Threshold):
+		return fmt.Errorf("nln: threshold is NaN")
+	}
+	return nil
+}
+
+// A Range is the smallest and the largest value of a term over some images.
+type Range struct{ Min, Max float64 }
+
+// RangeOf returns the range of v, which must hold a value and no NaN; the range
+// of nothing is {0, 0}.
+func RangeOf(v []float64) Range {
+	if len(v) == 0 {
+		return Range{}
+	}
+	return Range{Min: slices.Min(v), Max: slices.Max(v)}
+}
+
+// Scale maps Min to 0 and Max to 1, and values outside to below 0 and above 1:
+// clipping would make very novel images equal. A term that is constant over the
+// range's images says nothing and becomes 0.
+func (r Range) Scale(v float64) float64 {
+	if r.Min == r.Max {
+		return 0
+	}
+	return (v - r.Min) / (r.Max - r.Min)
+}
+
+// mix returns alpha*e + (1-alpha)*d. A term without weight is left out, so that
+// it cannot turn the sum into NaN when its scale overflows.
+func mix(alpha, e, d float64) float64 {
+	switch alpha {
+	case 0:
+		return d
+	case 1:
+		return e
+	}
+	return float64(alpha*e) + float64((1-alpha)*d)
+}
+
+// rho returns the weight of the distance relative to the error once both are
+// scaled: scores rank as E + rho*D. It is infinite where the error has no
+// weight and NaN where neither has.
+func rho(alpha float64, e, d Range) float64 {
+	we, wd := 0., 0.
+	if e.Max > e.Min {
+		we = alpha / (e.Max - e.Min)
+	}
+	if d.Max > d.Min {
+		wd = (1 - alpha) / (d.Max - d.Min)
+	}
+	return wd / we
+}
+
+// A TooFewError says that a false-positive rate is finer than the calibration
+// images can show: the smallest p-value of n images is 1/(n+1).
+type TooFewError struct {
+	Have, Need int // calibration images
+	FPR        float64
+}
+
+func (e *TooFewError) Error() string {
+	return fmt.Sprintf("%d calibration images are too few for a false-positive rate of %v, under which nothing is called novel: hold out %d or raise the rate",
+		e.Have, e.FPR, e.Need)
+}
+
+// A Calibration turns parts into scores, p-values and verdicts under a policy.
+// Its constants come from held-out normal images and are frozen, so that a
+// score does not depend on the images scored with it. It does not change and
+// may be used from several goroutines.
+type Calibration struct {
+	policy          Policy
+	error, distance Range
+	scores          []float64 // of the calibration images, ascending
+	threshold       float64
+	tooFew          *TooFewError
+}
+
+// Calibrate returns the calibration of policy by calib, the parts of normal
+// images that are neither in the index nor were trained on. Fewer neighbours in
+// calib than policy.K and an empty calib are errors. Too few images for
+// policy.FPR are not: then nothing is called novel and Threshold says why.
+func Calibrate(calib Parts, policy Policy) (*Calibration, error) {
+	if err := policy.check(); err != nil {
+		return nil, err
+	}
+	if err := calib.Check(); err != nil {
+		return nil, fmt.Errorf("nln: calibrate: %w", err)
+	}
+	if calib.Len() == 0 {
+		return nil, fmt.Errorf("nln: calibrate: no images: hold out some normal ones")
+	}
+	if policy.K > calib.K {
+		return nil, fmt.Errorf("nln: calibrate: K is %d but %d neighbours were kept: fit again with a larger MaxK", policy.K, calib.K)
+	}
+	es, ds := calib.Errors(policy.K), calib.Distances(policy.K)
+	c := &Calibration{policy: policy, error: RangeOf(es), distance: RangeOf(ds)}
+	c.scores = make([]float64, calib.Len())
+	for i := range c.scores {
+		c.scores[i] = c.Combine(es[i], ds[i])
+	}
+	slices.Sort(c.scores)
+	c.setThreshold()
+	return c, nil
+}
+
+// newUncalibrated returns a calibration without images: scores are the plain sum
+// of equation 4, every p-value is 1.
+func newUncalibrated(policy Policy) *Calibration {
+	c := &Calibration{policy: policy, error: Range{0, 1}, distance: Range{0, 1}}
+	c.setThreshold()
+	return c
+}
+
+// setThreshold finds the order statistic above which p <= FPR.
+func (c *Calibration) setThreshold() {
+	if c.policy.Threshold != nil {
+		c.threshold = *c.policy.Threshold
+		return
+	}
+	n := len(c.scores)
+	above := allowed(n, c.policy.FPR)
+	if above < 0 {
+		c.threshold = math.Inf(1)
+		c.tooFew = &TooFewError{Have: n, Need: needed(c.policy.FPR), FPR: c.policy.FPR}
+		return
+	}
+	// A score above this one has at most above calibration scores at or over
+	// it; a score at or below it has one more.
+	c.threshold = c.scores[n-1-above]
+}
+
+// pValue returns the p-value of a score that count of n calibration scores reach.
+func pValue(count, n int) float64 { return float64(1+count) / float64(n+1) }
+
+// allowed returns the largest count whose p-value is at most fpr, or -1. The
+// first guess may be off by the rounding of its product; pValue decides, so
+// that verdicts and p-values agree to the bit.
+func allowed(n int, fpr float64) int {
+	count := int(fpr*float64(n+1)) - 1
+	for pValue(count+1, n) <= fpr {
+		count++
+	}
+	for count >= 0 && pValue(count, n) > fpr {
+		count--
+	}
+	return count
+}
+
+// needed returns the smallest number of images with a p-value of at most fpr.
+func needed(fpr float64) int {
+	const most = 1 << 53 // whole numbers are exact in float64 up to here
+	n := int(max(0, min(math.Ceil(1/fpr)-2, most)))
+	for n < most && pValue(0, n) > fpr {
+		n++
+	}
+	return n
+}
+
+// Policy returns the policy that c was made for.
+func (c *Calibration) Policy() Policy { return c.policy }
+
+// Len returns the number of calibration images.
+func (c *Calibration) Len() int { return len(c.scores) }
+
+// ErrorRange returns the range of the error term over the calibration images.
+func (c *Calibration) ErrorRange() Range { return c.error }
+
+// DistanceRange returns the range of the distance term over the calibration
+// images.
+func (c *Calibration) DistanceRange() Range { return c.distance }
+
+// Combine returns the score of an error term e and a distance term d,
+//
+//	alpha (e - b_E)/s_E + (1-alpha) (d - b_D)/s_D
+//
+// with b the smallest value over the calibration images and s the range there,
+// not clipped. A term that was constant there counts 0.
+func (c *Calibration) Combine(e, d float64) float64 {
+	return mix(c.policy.Alpha, c.error.Scale(e), c.distance.Scale(d))
+}
+
+// Rho returns ((1-alpha)/alpha) (s_E/s_D): scores rank as E + Rho*D. Unlike
+// alpha it does not depend on how the terms are scaled. It is +Inf where the
+// error term has no weight and NaN where neither term has.
+func (c *Calibration) Rho() float64 { return rho(c.policy.Alpha, c.error, c.distance) }
+
+// P returns the p-value of a score: how likely a normal image scores as much,
+//
+//	(1 + number of calibration scores >= score) / (n+1)
+//
+// which is never 0. Over normal images it is at most t with chance at most t,
+// exactly for an alpha of 0 or 1; otherwise the ratio of the two scales comes
+// from the same images, an effect that shrinks with their number. P of NaN is
+// NaN.
+func (c *Calibration) P(score float64) float64 {
+	if math.IsNaN(score) {
+		return score
+	}
+	below := sort.SearchFloat64s(c.scores, score)
+	return pValue(len(c.scores)-below, len(c.scores))
+}
+
+// Threshold returns the score above which an image is called novel. Where it
+// comes from the false-positive rate that is the same as P(score) <= FPR, and a
+// [*TooFewError] comes with an infinite threshold when no score can be novel.
+func (c *Calibration) Threshold() (float64, error) {
+	if c.tooFew != nil {
+		return c.threshold, c.tooFew
+	}
+	return c.threshold, nil
+}
+
+// Novel returns whether score is above the threshold.
+func (c *Calibration) Novel(score float64) bool { return score > c.threshold }
+
+// warnings says what about the calibration makes scores less useful.
+func (c *Calibration) warnings() []string {
+	var w []string
+	if c.tooFew != nil {
+		w = append(w, c.tooFew.Error())
+	}
+	for _, t := range []struct {
+		name   string
+		weight float64
+		r      Range
+	}{{"error", c.policy.Alpha, c.error}, {"distance", 1 - c.policy.Alpha, c.distance}} {
+		if t.weight > 0 && t.r.Min == t.r.Max {
+			w = append(w, fmt.Sprintf("the %s term is the same for all %d calibration images and will not count: hold out more", t.name, c.Len()))
+		}
+	}
+	return w
+}
+
+// A Score holds the novelty of one image; larger is more novel.
+type Score struct {
+	Recon    float64 // plain reconstruction error, see [Parts]
+	Error    float64 // error term over the policy's K neighbours, in pixel units
+	Distance float64 // distance term over the same neighbours, in latent units
+	Score    float64 // both, scaled and weighted: [Calibration.Combine]
+	P        float64 // p-value against the calibration images, in (0, 1]
+	Novel    bool    // whether Score is above the threshold
+
+	Neighbors []int64 // ids of the K nearest indexed images, nearest first
+}
+
+// Score returns the score of image i of p, whose K must be the policy's or
+// larger, or it panics. Neighbors shares memory with p.
+func (c *Calibration) Score(p Parts, i int) Score {
+	k := c.policy.K
+	s := Score{Recon: p.Recon[i], Error: p.E(i, k), Distance: p.D(i, k), Neighbors: p.Neighbors(i, k)}
+	s.Score = c.Combine(s.Error, s.Distance)
+	s.P = c.P(s.Score)
+	s.Novel = c.Novel(s.Score)
+	return s
+}
