@@ -4,6 +4,18 @@
 
 using namespace nln;
 
+namespace {
+
+// channels_last puts a kernel into the layout in which oneDNN computes
+// convolutions faster; the result takes that layout over, and so do the layers
+// after it. contiguous() would do nothing for kernels over one channel, whose two
+// layouts look alike, and leave the rest of the network in the slow one.
+at::Tensor channels_last(const at::Tensor &w) {
+  return w.to(w.options(), /*non_blocking=*/false, /*copy=*/true, at::MemoryFormat::ChannelsLast);
+}
+
+}  // namespace
+
 nln_status nln_add(nln_tensor *a, nln_tensor *b, nln_tensor **out) {
   return make("add", out, [&] { return at::add(a->t, b->t); });
 }
@@ -100,7 +112,7 @@ nln_status nln_linear(nln_tensor *x, nln_tensor *w, nln_tensor *b, nln_tensor **
   return make("linear", out, [&] { return at::linear(x->t, w->t, or_none(b)); });
 }
 nln_status nln_conv2d(nln_tensor *x, nln_tensor *w, nln_tensor *b, int64_t stride, int64_t padding, nln_tensor **out) {
-  return make("conv2d", out, [&] { return at::conv2d(x->t, w->t, or_none(b), stride, padding); });
+  return make("conv2d", out, [&] { return at::conv2d(x->t, channels_last(w->t), or_none(b), stride, padding); });
 }
 nln_status nln_conv_transpose2d(nln_tensor *x, nln_tensor *w, nln_tensor *b, int64_t stride, int64_t padding, nln_tensor **out) {
   return make("transposed conv2d", out, [&] { return at::conv_transpose2d(x->t, w->t, or_none(b), stride, padding); });

@@ -1,0 +1,207 @@
+package models
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/nlnctl/nlnctl/cgo/torch"
+	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/internal/safetensors"
+	"github.com/nlnctl/nlnctl/nln"
+)
+
+var _ nln.Model = (*Autoencoder)(nil)
+
+// An Autoencoder is an encoder and a decoder. Its methods may be called by
+// several goroutines; the work is done by one thread, which they share.
+type Autoencoder struct {
+	cfg     Config
+	dev     torch.Device
+	params  []parameter
+	encoder network // images (N, C, H, W) to latents (N, L)
+	decoder network // latents to images before the sigmoid
+}
+
+// New returns an untrained autoencoder on dev, its weights drawn from
+// cfg.Seed. The caller closes it.
+func New(cfg Config, dev torch.Device) (*Autoencoder, error) {
+	if err := cfg.Check(); err != nil {
+		return nil, err
+	}
+	m := &Autoencoder{cfg: cfg, dev: dev}
+	b := builder{dev: dev, seed: cfg.Seed}
+	b.prefix = "encoder."
+	m.encoder = smallEncoder(&b, cfg)
+	b.prefix = "decoder."
+	m.decoder = smallDecoder(&b, cfg)
+	m.params = b.params
+	if b.err != nil {
+		m.Close()
+		return nil, b.err
+	}
+	return m, nil
+}
+
+// Close frees the weights. It may be called again.
+func (m *Autoencoder) Close() error {
+	for _, p := range m.params {
+		p.Close()
+	}
+	return nil
+}
+
+// Config returns what the model is and how it was to be trained.
+func (m *Autoencoder) Config() Config { return m.cfg }
+
+// Shape returns the shape of the images.
+func (m *Autoencoder) Shape() dataset.Shape { return m.cfg.Shape }
+
+// LatentDim returns the length of a latent vector.
+func (m *Autoencoder) LatentDim() int { return m.cfg.Latent }
+
+// Parameters returns the number of trainable values.
+func (m *Autoencoder) Parameters() int {
+	n := 0
+	for _, p := range m.params {
+		n += p.Len()
+	}
+	return n
+}
+
+// chunk is how many images go through a network at a time: enough to keep the
+// processor busy, few enough that what the layers make stays near it.
+const chunk = 256
+
+// Encode stores the latent vectors of x in z; see nln.Model.
+func (m *Autoencoder) Encode(ctx context.Context, x dataset.Images, z []float32) error {
+	if x.Shape != m.cfg.Shape {
+		return fmt.Errorf("models: encode: images of %v, want %v", x.Shape, m.cfg.Shape)
+	}
+	if len(x.Pix) != x.N*x.Shape.Len() || len(z) != x.N*m.cfg.Latent {
+		return fmt.Errorf("models: encode: %d images, %d pixel values, room for %d latent values", x.N, len(x.Pix), len(z))
+	}
+	return m.inChunks(ctx, x.N, func(s *torch.Scope, lo, hi int) error {
+		part := x.Slice(lo, hi)
+		in := s.FromFloats(part.Pix, part.N, part.C, part.H, part.W)
+		return m.encoder.apply(s, in).CopyTo(z[lo*m.cfg.Latent : hi*m.cfg.Latent])
+	})
+}
+
+// Decode stores the images of the latent vectors z in xhat; see nln.Model.
+func (m *Autoencoder) Decode(ctx context.Context, z []float32, xhat []float32) error {
+	l, p := m.cfg.Latent, m.cfg.Shape.Len()
+	if len(z)%l != 0 || len(xhat) != len(z)/l*p {
+		return fmt.Errorf("models: decode: %d latent values of %d each, room for %d pixel values", len(z), l, len(xhat))
+	}
+	return m.inChunks(ctx, len(z)/l, func(s *torch.Scope, lo, hi int) error {
+		in := s.FromFloats(z[lo*l:hi*l], hi-lo, l)
+		return m.decoder.apply(s, in).Sigmoid().CopyTo(xhat[lo*p : hi*p])
+	})
+}
+
+// inChunks calls f for parts of n rows, each with a scope of its own.
+func (m *Autoencoder) inChunks(ctx context.Context, n int, f func(s *torch.Scope, lo, hi int) error) error {
+	for lo := 0; lo < n; lo += chunk {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		hi := min(lo+chunk, n)
+		err := torch.Run(func() error {
+			s := torch.NewScope(m.dev)
+			err := f(s, lo, hi)
+			return errors.Join(err, s.Close())
+		})
+		if err != nil {
+			return fmt.Errorf("models: %w", err)
+		}
+	}
+	return nil
+}
+
+// configKey is where a weights file keeps the configuration, as JSON.
+const configKey = "nlnctl.config"
+
+// Save writes the weights and the configuration as a safetensors file. Names
+// and layouts are PyTorch's, such as "encoder.conv1.weight" (out, in, 2, 2).
+func (m *Autoencoder) Save(w io.Writer) error {
+	f, err := m.file()
+	if err != nil {
+		return err
+	}
+	return f.Write(w)
+}
+
+func (m *Autoencoder) file() (*safetensors.File, error) {
+	cfg, err := json.Marshal(m.cfg)
+	if err != nil {
+		return nil, err
+	}
+	f := &safetensors.File{Metadata: map[string]string{configKey: string(cfg)}}
+	for _, p := range m.params {
+		v := make([]float32, p.Len())
+		if err := p.CopyTo(v); err != nil {
+			return nil, err
+		}
+		f.Tensors = append(f.Tensors, safetensors.Tensor{Name: p.name, DType: safetensors.F32, Shape: p.Shape(), Data: safetensors.Bytes(v)})
+	}
+	return f, nil
+}
+
+// Load returns the autoencoder that Save wrote, on dev. The caller closes it.
+func Load(r io.Reader, dev torch.Device) (*Autoencoder, error) {
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("models: read weights: %w", err)
+	}
+	f, err := safetensors.Parse(b)
+	if err != nil {
+		return nil, fmt.Errorf("models: read weights: %w", err)
+	}
+	cfg, err := configOf(f)
+	if err != nil {
+		return nil, err
+	}
+	m, err := New(cfg, dev)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.set(f); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func configOf(f *safetensors.File) (cfg Config, err error) {
+	text, ok := f.Metadata[configKey]
+	if !ok {
+		return cfg, fmt.Errorf("models: read weights: the file has no %q: it was not written by nlnctl", configKey)
+	}
+	d := json.NewDecoder(bytes.NewReader([]byte(text)))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&cfg); err != nil {
+		return cfg, fmt.Errorf("models: read weights: configuration: %w", err)
+	}
+	return cfg, nil
+}
+
+// set takes over the weights of a file.
+func (m *Autoencoder) set(f *safetensors.File) error {
+	for _, p := range m.params {
+		t, err := f.Get(p.name, safetensors.F32)
+		if err != nil {
+			return fmt.Errorf("models: read weights: %w", err)
+		}
+		if fmt.Sprint(t.Shape) != fmt.Sprint(p.Shape()) {
+			return fmt.Errorf("models: read weights: tensor %q has shape %v, want %v", p.name, t.Shape, p.Shape())
+		}
+		if err := p.Set(t.Floats32()); err != nil {
+			return fmt.Errorf("models: read weights: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,120 @@
+package models
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+
+	"github.com/nlnctl/nlnctl/cgo/torch"
+	"github.com/nlnctl/nlnctl/internal/atomicfile"
+	"github.com/nlnctl/nlnctl/internal/safetensors"
+)
+
+// ErrOtherTraining is wrapped by Train's error when the checkpoint belongs to
+// another configuration or other images.
+var ErrOtherTraining = errors.New("the checkpoint is of another training")
+
+// Keys of a checkpoint's metadata; the weights are stored as Save does, each
+// with its two moments of Adam beside it.
+const (
+	stepKey   = "nlnctl.step"
+	imagesKey = "nlnctl.images" // digest of the training images
+	momentM   = "adam.m."
+	momentV   = "adam.v."
+)
+
+func (t *trainer) save() error {
+	f, err := t.m.file()
+	if err != nil {
+		return fmt.Errorf("models: checkpoint: %w", err)
+	}
+	f.Metadata[stepKey] = strconv.Itoa(t.step)
+	f.Metadata[imagesKey] = t.digest()
+	for i, p := range t.m.params {
+		st, err := t.adam.State(i)
+		if err != nil {
+			return fmt.Errorf("models: checkpoint: %w", err)
+		}
+		f.Tensors = append(f.Tensors,
+			safetensors.Tensor{Name: momentM + p.name, DType: safetensors.F32, Shape: p.Shape(), Data: safetensors.Bytes(st.M)},
+			safetensors.Tensor{Name: momentV + p.name, DType: safetensors.F32, Shape: p.Shape(), Data: safetensors.Bytes(st.V)})
+	}
+	if err := atomicfile.Write(t.opt.Checkpoint, f.Write); err != nil {
+		return fmt.Errorf("models: checkpoint: %w", err)
+	}
+	return nil
+}
+
+// resume goes on from the checkpoint if there is one.
+func (t *trainer) resume() error {
+	if t.opt.Checkpoint == "" {
+		return nil
+	}
+	b, err := os.ReadFile(t.opt.Checkpoint)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("models: checkpoint: %w", err)
+	}
+	if err := t.restore(b); err != nil {
+		return fmt.Errorf("models: checkpoint %s: %w", t.opt.Checkpoint, err)
+	}
+	return nil
+}
+
+func (t *trainer) restore(b []byte) error {
+	f, err := safetensors.Parse(b)
+	if err != nil {
+		return err
+	}
+	cfg, err := configOf(f)
+	if err != nil {
+		return err
+	}
+	// More or fewer steps are no other training.
+	cfg.Steps, cfg.Epochs = t.m.cfg.Steps, t.m.cfg.Epochs
+	if cfg != t.m.cfg {
+		have, _ := json.Marshal(cfg)
+		want, _ := json.Marshal(t.m.cfg)
+		return fmt.Errorf("%w: it was made with %s, this one has %s", ErrOtherTraining, have, want)
+	}
+	if f.Metadata[imagesKey] != t.digest() {
+		return fmt.Errorf("%w: it was made with other images", ErrOtherTraining)
+	}
+	step, err := strconv.Atoi(f.Metadata[stepKey])
+	if err != nil || step < 0 {
+		return fmt.Errorf("step %q", f.Metadata[stepKey])
+	}
+	if err := t.m.set(f); err != nil {
+		return err
+	}
+	for i, p := range t.m.params {
+		m, err := f.Get(momentM+p.name, safetensors.F32)
+		if err != nil {
+			return err
+		}
+		v, err := f.Get(momentV+p.name, safetensors.F32)
+		if err != nil {
+			return err
+		}
+		if err := t.adam.SetState(i, torch.AdamState{M: m.Floats32(), V: v.Floats32(), Steps: step}); err != nil {
+			return err
+		}
+	}
+	t.step = step
+	return nil
+}
+
+// digest identifies the training images and how they are scaled.
+func (t *trainer) digest() string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%v %s %d\n", t.set.Size, t.set.Scale, t.set.Len())
+	h.Write(t.set.Pix)
+	return hex.EncodeToString(h.Sum(nil))
+}
