@@ -2,6 +2,9 @@ module github.com/nlnctl/nlnctl
 
 go 1.26.0
 
+// What make builds and fetches is no part of ./...
+ignore ./build
+
 require (
 	github.com/urfave/cli/v2 v2.27.7
 	golang.org/x/sys v0.49.0
