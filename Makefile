@@ -1,0 +1,88 @@
+# nlnctl: novelty detection by nearest latent neighbours.
+# "make help" lists what can be made, "make demo" is the place to begin.
+
+include versions.mk
+
+# Settings, as in "make PREFIX=/opt/nlnctl install". hack/core.mk has those of
+# the native core: LIBTORCH, FAISS, CXX, CXXFLAGS. GO names a Go command to prefer.
+PREFIX ?= /usr/local
+DESTDIR ?=
+JOBS   ?= $(shell nproc)
+
+# One version for the program: the tag in a clone, "unknown" in a bare tree.
+VERSION := $(shell test -e .git && git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+GOCMD   := hack/go.sh
+GOBUILD := $(GOCMD) build -buildvcs=false
+GOTEST  := hack/gotest.sh
+CORE_MK := $(MAKE) --no-print-directory -f hack/core.mk $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
+
+# The packages that reach no C code; found when asked for.
+PURE = $$($(GOCMD) list -f '{{.ImportPath}}{{range .Deps}} {{.}}{{end}}' ./... | awk '!/\/nlnctl\/cgo\// { print $$1 }')
+
+# Targets here run one after the other; hack/core.mk compiles in parallel.
+.NOTPARALLEL:
+
+.PHONY: all
+all: core binary ## builds the native core and the program (the default)
+
+.PHONY: demo
+demo: deps all ## installs what is missing, builds, and shows the program at work (DATA=DIR: on MNIST in DIR)
+	@NLNCTL=build/bin/nlnctl DATA='$(DATA)' hack/demo.sh
+
+.PHONY: deps
+deps: ## installs what the build needs and the machine lacks
+	@hack/deps.sh
+
+.PHONY: core
+core: ## builds the native core, build/lib/libnlncore.so; needs no Go
+	@hack/deps.sh --check --core >/dev/null
+	@$(CORE_MK) core
+
+.PHONY: binary
+binary: ## builds the program alone, build/bin/nlnctl; needs no libtorch
+	@$(GOBUILD) -ldflags '-X main.version=$(VERSION)' -o build/bin/nlnctl ./cmd/nlnctl
+
+.PHONY: test
+test: deps core ## runs all tests (NLN_DATA=DIR: those on real data as well)
+	@$(GOTEST) tests ./...
+
+.PHONY: test-nocgo
+test-nocgo: ## tests what is pure Go without a C compiler
+	@CGO_ENABLED=0 $(GOTEST) nocgo $(PURE)
+
+.PHONY: test-race
+test-race: ## tests what is pure Go under the race detector
+	@$(GOTEST) race -race $(PURE)
+
+.PHONY: test-asan
+test-asan: ## tests cgo/ under the address sanitizer, in Go and in C++
+	@hack/asan.sh
+
+.PHONY: lint
+lint: ## checks the code: vet, staticcheck and the rules of internal/lint
+	@$(GOCMD) vet ./...
+	@$(GOCMD) tool staticcheck ./...
+	@$(GOCMD) test ./internal/lint
+
+.PHONY: ci
+ci: deps ## everything that must hold before a change is taken
+	@hack/ci.sh
+
+.PHONY: install
+install: all ## installs program, core, header and pkg-config file under PREFIX
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/pkgconfig' '$(DESTDIR)$(PREFIX)/include'
+	install -m 755 build/bin/nlnctl '$(DESTDIR)$(PREFIX)/bin/'
+	install -m 755 build/lib/libnlncore.so '$(DESTDIR)$(PREFIX)/lib/'
+	install -m 644 cgo/native/nln_core.h '$(DESTDIR)$(PREFIX)/include/'
+	printf '%s\n' 'prefix=$(PREFIX)' 'Name: nlncore' 'Description: the native core of nlnctl' \
+		'Version: $(VERSION)' 'Cflags: -I$${prefix}/include' 'Libs: -L$${prefix}/lib -lnlncore' \
+		> '$(DESTDIR)$(PREFIX)/lib/pkgconfig/nlncore.pc'
+
+.PHONY: clean
+clean: ## removes all that was built or fetched
+	rm -rf build
+
+.PHONY: help
+help: ## prints this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
