@@ -217,3 +217,7 @@ func SearchOthers(ctx context.Context, idx Index, queries []float32, self []int6
 	}
 	return Neighbors{K: k, IDs: nb.IDs[:len(self)*k], Dist: nb.Dist[:len(self)*k]}, nil
 }
+
+// Distance returns the Euclidean distance of two vectors of one length as
+// [Exact] computes it, for other indexes that must agree with it to the bit.
+func Distance(q, v []float32) float32 { return float32(math.Sqrt(squared(q, v))) }

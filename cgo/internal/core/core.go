@@ -24,6 +24,8 @@ import (
 	"strings"
 	"sync"
 	"unsafe"
+
+	"golang.org/x/sys/cpu"
 )
 
 //go:generate go run ./genstubs ../../native/nln_core.h stubs.c
@@ -91,6 +93,7 @@ func load() error {
 		return nil
 	}
 	quietOpenMP()
+	chooseBLASKernels()
 	var tried []string
 	for _, path := range candidates() {
 		if strings.Contains(path, "/") {
@@ -197,6 +200,23 @@ func dlopen(path string) error {
 		return errors.New(C.GoString(msg))
 	}
 	return nil
+}
+
+// chooseBLASKernels tells OpenBLAS which kernels this processor runs. An
+// OpenBLAS older than the processor takes it for one of 2004 and computes matrix
+// products in SSE3 alone. It reads the setting when it is loaded, together with
+// the core; what the user has set stands.
+func chooseBLASKernels() {
+	const name = "OPENBLAS_CORETYPE"
+	if os.Getenv(name) != "" || runtime.GOARCH != "amd64" {
+		return
+	}
+	switch {
+	case cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL:
+		os.Setenv(name, "SkylakeX")
+	case cpu.X86.HasAVX2 && cpu.X86.HasFMA:
+		os.Setenv(name, "Haswell")
+	}
 }
 
 // quietOpenMP keeps idle OpenMP threads from spinning, which beside busy
