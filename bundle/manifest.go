@@ -1,0 +1,145 @@
+// Package bundle keeps everything that scoring needs in one directory: the
+// model's weights, the index of normal latents, the reconstructions of the
+// indexed images, the calibration, and a manifest that says where they come
+// from. docs/format/bundle.md describes the files.
+package bundle
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/models"
+	"github.com/nlnctl/nlnctl/nln"
+)
+
+// Format is the version of the layout that this package writes and reads.
+const Format = 1
+
+// Names of the files of a bundle.
+const (
+	manifestFile    = "manifest.json"
+	weightsFile     = "weights.safetensors"
+	indexFile       = "index.faiss"
+	reconFile       = "reconstructions.safetensors"
+	calibrationFile = "calibration.safetensors"
+	trainFile       = "train.csv"
+)
+
+// A Manifest says what a bundle is and where it comes from.
+type Manifest struct {
+	Format  int       `json:"format"`
+	Created time.Time `json:"created"`
+	Program string    `json:"program"` // that wrote the bundle, with its version
+
+	Model      models.Config   `json:"model"`
+	Parameters int             `json:"parameters"`
+	Training   models.Result   `json:"training"`
+	Data       Data            `json:"data"`
+	Policy     Policy          `json:"policy"`
+	Libraries  json.RawMessage `json:"libraries,omitempty"` // of the core that trained it
+
+	Files map[string]File `json:"files"`
+}
+
+// Data says which images a bundle was made from.
+type Data struct {
+	Source      string           `json:"source"`   // as it was given, such as "mnist:DIR"
+	Protocol    dataset.Protocol `json:"protocol"` // which of them were normal
+	Class       string           `json:"class,omitempty"`
+	Scale       dataset.Scale    `json:"scale"`       // of pixels to [0, 1]
+	Indexed     int              `json:"indexed"`     // images trained on and indexed
+	Calibration int              `json:"calibration"` // normal images held out
+}
+
+// Policy is nln.Policy and the sizes that scoring uses.
+type Policy struct {
+	K         int      `json:"k"`
+	Alpha     float64  `json:"alpha"`
+	FPR       float64  `json:"fpr"`
+	Threshold *float64 `json:"threshold,omitempty"` // fixed by hand; else it follows from FPR
+	MaxK      int      `json:"max_k"`
+	Batch     int      `json:"batch"`
+}
+
+func policyOf(c nln.Config) Policy {
+	return Policy{K: c.K, Alpha: c.Alpha, FPR: c.FPR, Threshold: c.Threshold, MaxK: c.MaxK, Batch: c.Batch}
+}
+
+func (p Policy) config(cache nln.Cache, calibrated bool) nln.Config {
+	return nln.Config{
+		Policy: nln.Policy{K: p.K, Alpha: p.Alpha, FPR: p.FPR, Threshold: p.Threshold},
+		MaxK:   p.MaxK, Batch: p.Batch, Cache: cache, Uncalibrated: !calibrated,
+	}
+}
+
+// A File is what a manifest says of another file.
+type File struct {
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"`
+}
+
+// ErrDamaged is wrapped by Open's error when a file of the bundle is missing,
+// cut off or altered.
+var ErrDamaged = errors.New("the bundle is damaged; copy it again from where it was made, or train it anew")
+
+// ErrNotABundle is wrapped by Open's error when there is no manifest.
+var ErrNotABundle = errors.New("not a bundle")
+
+func describe(path string) (File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return File{}, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, f)
+	return File{Bytes: n, SHA256: hex.EncodeToString(h.Sum(nil))}, err
+}
+
+// readManifest returns the manifest of the bundle in dir and its digest, which
+// names the bundle's whole content.
+func readManifest(dir string) (m Manifest, digest string, err error) {
+	text, err := os.ReadFile(filepath.Join(dir, manifestFile))
+	if err != nil {
+		if _, serr := os.Stat(dir); serr != nil {
+			return m, "", fmt.Errorf("%w: %w", ErrNotABundle, serr)
+		}
+		return m, "", fmt.Errorf("%w: %w", ErrNotABundle, err)
+	}
+	if err := json.Unmarshal(text, &m); err != nil {
+		return m, "", fmt.Errorf("%s: %w: %w", manifestFile, ErrDamaged, err)
+	}
+	if m.Format != Format {
+		return m, "", fmt.Errorf("%s: format %d, this program reads %d: use the version of nlnctl that wrote it (%s), or train it anew", manifestFile, m.Format, Format, m.Program)
+	}
+	sum := sha256.Sum256(text)
+	return m, hex.EncodeToString(sum[:]), nil
+}
+
+// verify makes sure that the files are what the manifest says.
+func (m *Manifest) verify(dir string) error {
+	for _, name := range []string{weightsFile, indexFile, reconFile, calibrationFile, trainFile} {
+		want, ok := m.Files[name]
+		if !ok {
+			return fmt.Errorf("%s: %w: it does not name %s", manifestFile, ErrDamaged, name)
+		}
+		have, err := describe(filepath.Join(dir, name))
+		switch {
+		case err != nil:
+			return fmt.Errorf("%s: %w: %w", name, ErrDamaged, err)
+		case have.Bytes != want.Bytes:
+			return fmt.Errorf("%s: %w: it has %d bytes, the manifest says %d", name, ErrDamaged, have.Bytes, want.Bytes)
+		case have.SHA256 != want.SHA256:
+			return fmt.Errorf("%s: %w: its SHA-256 is not the one in the manifest", name, ErrDamaged)
+		}
+	}
+	return nil
+}
