@@ -36,6 +36,11 @@ var cifarShape = Shape{C: 3, H: 32, W: 32}
 // of 32. Any whole number of records from 1 to 100,000 is accepted. The name
 // is used in errors alone.
 func ReadCIFAR(r io.Reader, name string) (pix []uint8, labels []int, err error) {
+	return readCIFAR(r, name, maxCIFARRecords)
+}
+
+// readCIFAR refuses a batch of more than most records, having read one more.
+func readCIFAR(r io.Reader, name string, most int) (pix []uint8, labels []int, err error) {
 	br := bufio.NewReaderSize(r, 1<<20)
 	record := make([]byte, cifarRecord)
 	for {
@@ -51,11 +56,11 @@ func ReadCIFAR(r io.Reader, name string) (pix []uint8, labels []int, err error) 
 			return nil, nil, readError(name, "read batch", err)
 		case record[0] > 9:
 			return nil, nil, formatErrorf(name, "cifar-10: record %d has label %d, want 0 to 9", len(labels), record[0])
-		case len(labels) == maxCIFARRecords:
+		case len(labels) == most:
 			return nil, nil, &TooLargeError{
 				Path: name,
-				Have: fmt.Sprintf("more than %d records in one batch", maxCIFARRecords),
-				Max:  fmt.Sprint(maxCIFARRecords),
+				Have: fmt.Sprintf("more than %d records in one batch", most),
+				Max:  fmt.Sprint(most),
 			}
 		}
 		labels = append(labels, int(record[0]))

@@ -1,10 +1,18 @@
 // Package dataset reads image sets and hands them out in batches.
 //
-// A [Set] holds a whole data set in memory as 8-bit pixels; it is a [Source],
-// as is anything else that yields batches of [Images] in a fixed order. Open
-// reads a set from a spec such as "mnist:DIR"; see [Open] for the kinds.
+// [Open] reads a set from a spec such as "mnist:DIR" and returns its [Splits];
+// [Splits.Task] then says which training images are inliers under a protocol
+// and which test images are novel, and [Split] holds images out for
+// calibration. A [Set] holds a whole data set in memory as 8-bit pixels; it is
+// a [Source], as is anything else that yields batches of [Images] in a fixed
+// order. [ReadImage] reads one image file and tells apart what can be wrong
+// with it.
 //
-// The package is pure Go and needs no native library.
+// Files are not trusted: sizes are checked against limits before anything is
+// decoded, and memory grows with the data that arrives.
+//
+// The package is pure Go and needs no native library. Package synth below it
+// makes sets for tests.
 package dataset
 
 import (

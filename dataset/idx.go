@@ -80,14 +80,16 @@ func readIDXHeader(r io.Reader, name string, magic uint32, n int) (io.Reader, []
 		return nil, nil, err
 	}
 	head := make([]byte, 4+4*n)
-	if m, err := io.ReadFull(r, head); err != nil {
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			return nil, nil, formatErrorf(name, "idx: header has %d of %d bytes", m, len(head))
-		}
+	m, err := io.ReadFull(r, head)
+	short := err == io.EOF || err == io.ErrUnexpectedEOF
+	if err != nil && !short {
 		return nil, nil, readError(name, "read idx header", err)
 	}
-	if got := binary.BigEndian.Uint32(head); got != magic {
+	if got := binary.BigEndian.Uint32(head); m >= 4 && got != magic {
 		return nil, nil, formatErrorf(name, "idx: magic number is %#08x, want %#08x (%s)", got, magic, idxKind(magic))
+	}
+	if short {
+		return nil, nil, formatErrorf(name, "idx: header has %d of %d bytes", m, len(head))
 	}
 	dims := make([]uint32, n)
 	for i := range dims {

@@ -171,7 +171,7 @@ func damaged(t *testing.T, sp *dataset.Splits) map[string][]byte {
 		"idx-claims-gigabytes":  idx(0x803, 7<<20, 32, 32, 8),
 		"idx-floats":            idx(0xd03, 2, 3, 4, 96),
 		"idx-no-rows":           idx(0x803, 2, 0, 4, 0),
-		"idx-cut-short.gz":      zip[:len(zip)-12],
+		"idx-cut-short.gz":      zip[:len(zip)-20],
 		"idx-checksum.gz":       badSum,
 		"cifar-label.bin":       badLabel,
 		"cifar-cut-short.bin":   record[:3000],

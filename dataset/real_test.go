@@ -1,0 +1,139 @@
+package dataset
+
+import (
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// realData returns the folder of a real data set below NLN_DATA, or skips.
+func realData(t testing.TB, name string) string {
+	t.Helper()
+	root := os.Getenv("NLN_DATA")
+	if root == "" {
+		t.Skip("NLN_DATA does not name a folder of real data sets")
+	}
+	dir := filepath.Join(root, name)
+	if _, err := os.Stat(dir); err != nil {
+		t.Skip("NLN_DATA has no ", name)
+	}
+	return dir
+}
+
+func mustOpen(t testing.TB, spec string) *Splits {
+	t.Helper()
+	sp, err := Open(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sp
+}
+
+// Counts of MNIST's labels, by the official files: 5923 zeros to train on and
+// 980 to test with.
+func TestRealMNIST(t *testing.T) {
+	sp := mustOpen(t, "mnist:"+realData(t, "mnist"))
+	if sp.Train.Len() != 60_000 || sp.Test.Len() != 10_000 || sp.Train.Size != (Shape{1, 28, 28}) {
+		t.Fatalf("%d and %d images of %v", sp.Train.Len(), sp.Test.Len(), sp.Train.Size)
+	}
+	for _, c := range []struct {
+		p              Protocol
+		inliers, novel int
+	}{{MISO, 54_077, 980}, {SIMO, 5_923, 9_020}} {
+		task, err := sp.Task(c.p, "0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		novel := 0
+		for i, n := range task.Novel {
+			if n {
+				novel++
+			}
+			if n != ((sp.Test.Labels[i] == 0) == (c.p == MISO)) {
+				t.Fatalf("%s: test image %d of label %d is novel: %v", c.p, i, sp.Test.Labels[i], n)
+			}
+		}
+		if len(task.Inliers) != c.inliers || novel != c.novel {
+			t.Errorf("%s 0: %d inliers and %d novel, want %d and %d", c.p, len(task.Inliers), novel, c.inliers, c.novel)
+		}
+		for _, i := range task.Inliers {
+			if (sp.Train.Labels[i] == 0) != (c.p == SIMO) {
+				t.Fatalf("%s 0 trains on label %d", c.p, sp.Train.Labels[i])
+			}
+		}
+	}
+	// The first training image is the well-known five: label and ink.
+	sum := 0
+	for _, v := range sp.Train.Image(0) {
+		sum += int(v)
+	}
+	if sp.Train.Labels[0] != 5 || sum != 27525 {
+		t.Errorf("image 0 has label %d and sum %d, want 5 and 27525", sp.Train.Labels[0], sum)
+	}
+}
+
+func TestRealFashionMNIST(t *testing.T) {
+	dir := realData(t, "fashion-mnist")
+	sp := mustOpen(t, dir) // by what lies there and its name
+	if sp.Kind != "fashion-mnist" || sp.Train.Len() != 60_000 || sp.Test.Len() != 10_000 {
+		t.Fatalf("%s: %d and %d images", sp.Kind, sp.Train.Len(), sp.Test.Len())
+	}
+	for c := range 10 {
+		if n := len(SIMO.Inliers(sp.Train.Labels, c)); n != 6000 {
+			t.Errorf("%s has %d training images, want 6000", sp.Train.Classes[c], n)
+		}
+	}
+}
+
+func TestRealCIFAR(t *testing.T) {
+	sp := mustOpen(t, "cifar-10:"+realData(t, "cifar-10"))
+	if sp.Test.Len() != 10_000 || sp.Train.Len()%10_000 != 0 || sp.Train.Size != (Shape{3, 32, 32}) {
+		t.Fatalf("%d and %d images of %v", sp.Train.Len(), sp.Test.Len(), sp.Train.Size)
+	}
+	if complete := sp.Train.Len() == 50_000; complete != (len(sp.Notes()) == 0) {
+		t.Errorf("%d training images, notes %q", sp.Train.Len(), sp.Notes())
+	}
+	for c := range 10 {
+		if n := len(SIMO.Inliers(sp.Test.Labels, c)); n != 1000 {
+			t.Errorf("%s has %d test images, want 1000", sp.Test.Classes[c], n)
+		}
+	}
+}
+
+// The official counts of the category: 209, and 20, 20, 22, 21.
+func TestRealMVTec(t *testing.T) {
+	sp := mustOpen(t, "mvtec:"+filepath.Join(realData(t, "mvtec"), "bottle"))
+	if sp.Train.Len() != 209 || sp.Test.Len() != 83 {
+		t.Fatalf("%d and %d images", sp.Train.Len(), sp.Test.Len())
+	}
+	counts := make([]int, 4)
+	for i, label := range sp.Test.Labels {
+		counts[label]++
+		if (label == 0) != (sp.Test.Masks[i] == nil) {
+			t.Errorf("%s: mask is nil: %v", sp.Test.ImageName(i), sp.Test.Masks[i] == nil)
+		}
+	}
+	if got, want := fmt.Sprint(sp.Test.Classes, counts), "[good broken_large broken_small contamination] [20 20 22 21]"; got != want {
+		t.Errorf("have %s, want %s", got, want)
+	}
+	task, err := sp.Task(Unlabelled, "")
+	if err != nil || task.Protocol != Defects || len(task.Inliers) != 209 {
+		t.Errorf("task %+v, %v", task, err)
+	}
+}
+
+// Reading must not be what a run waits for: beyond gunzip, 47 MB are copied
+// twice. The limit is generous, for a loaded machine.
+func TestRealMNISTIsFast(t *testing.T) {
+	const limit = 5 * time.Second
+	dir := realData(t, "mnist")
+	start := time.Now()
+	sp := mustOpen(t, "mnist:"+dir)
+	if d := time.Since(start); d > limit {
+		t.Errorf("reading took %v, want at most %v", d, limit)
+	}
+	t.Logf("%d images in %v, checksum %08x", sp.Train.Len(), time.Since(start), crc32.ChecksumIEEE(sp.Train.Pix))
+}
