@@ -91,9 +91,10 @@ fi
 apt() { $as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 "$@"; }
 
 printf 'deps: installing from %s with %sapt-get:\n%s' "$system" "${as_root:+$as_root }" "$report" >&2
+[ -z "$as_root" ] || sudo true || die "sudo was refused; as root, run: apt-get install$missing"
 # A source that cannot be read, such as one of the user's own, need not matter.
 stale=''
-apt -qq update || stale='; apt-get update failed, so check the network and /etc/apt/sources.list*'
+apt -qq -o APT::Update::Error-Mode=any update || stale='; apt-get update failed, so check the network and /etc/apt/sources.list*'
 for package in $missing; do
 	LC_ALL=C apt-cache policy "$package" | grep -q 'Candidate: [^(]' ||
 		die "$system offers no $package$stale (want Debian 12 or later; on Ubuntu run: add-apt-repository universe)"

@@ -82,7 +82,7 @@ home=$(chroot "$root" getent passwd "$user" | cut -d: -f6)
 
 # in_there CMD...: runs it as the user, with nothing of this machine's environment.
 in_there() {
-	buildah run --user "$user" "$container" -- \
+	buildah run --hostname localhost --user "$user" "$container" -- \
 		env -i HOME="$home" USER="$user" LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 		${GOPROXY:+GOPROXY="$GOPROXY"} bash -c "$1"
 }
