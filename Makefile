@@ -9,8 +9,8 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 JOBS   ?= $(shell nproc)
 
-# One version for the program: the tag in a clone, "unknown" in a bare tree.
-VERSION := $(shell test -e .git && git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# One version for the program: the tag or commit in a clone, else "development".
+VERSION := $(shell test -e .git && git describe --tags --always --dirty 2>/dev/null || echo development)
 
 GOCMD   := hack/go.sh
 GOBUILD := $(GOCMD) build -buildvcs=false

@@ -1,8 +1,8 @@
 #!/bin/bash
-# demo.sh shows the program at work: it trains on normal pictures, measures how
-# well novel ones are told apart, and scores them. DATA=DIR takes MNIST from DIR
-# (the four idx files), with one digit as normal; without it the program draws
-# its pictures itself. Everything is left in build/demo.
+# demo.sh shows the program at work: it learns what is normal from images of one
+# class, measures how well the nine others are told apart, and scores images one
+# by one. DATA=DIR takes MNIST from DIR (the four idx files); without it the
+# program draws images of its own. Everything is left in build/demo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,19 +12,19 @@ rm -rf $out
 mkdir -p $out
 
 run() {
+	echo
 	echo "\$ nlnctl $*"
 	"$nlnctl" "$@"
 }
 
-if [ -n "${DATA:-}" ]; then
-	data=mnist:$DATA
-	split=(--protocol miso --class 1)
-else
-	data=$out/data
-	split=()
-	run data synth -o "$data"
+data=${DATA:-}
+if [ -z "$data" ]; then
+	data=$out/glyphs
+	run data synth --format idx -o $data
 fi
-run train --data "$data" "${split[@]}" --steps 200 -o $out/bundle
-run eval -m $out/bundle --data "$data" "${split[@]}"
-run score -m $out/bundle "$data" -o $out/scores.csv
-head -n 5 $out/scores.csv
+run train --data "mnist:$data" --protocol simo --class 0 --steps 300 -o $out/zero.nln
+run eval -m $out/zero.nln --data "mnist:$data" --protocol simo --class 0
+run score -m $out/zero.nln "mnist:$data" -o $out/scores.csv
+echo
+echo "the first rows of $out/scores.csv:"
+head -n 4 $out/scores.csv
