@@ -36,7 +36,7 @@ func fit(t *testing.T, cache nln.Cache) *Bundle {
 	set := images(t, 40)
 	keep, out := dataset.Split(set.Len(), set.Labels, 0.3, 1)
 	train, calib := set.Subset(keep), set.Subset(out)
-	cfg, err := models.Preset("paper")
+	cfg, err := models.Preset("paper", models.ArchAE, set.Size)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,42 +1,80 @@
 package models
 
-// The autoencoder for small images (28x28, 32x32): a LeNet-like encoder of
-// three 2x2 convolutions and a decoder that mirrors it. The paper gives the
-// number of layers and filters; kernels, pooling and padding are those of the
-// authors' code. In the comments h and w are a quarter of the image's rows and
-// columns, and f the filters: 32, 64, 128 ("up") or 32, 32, 32 ("const").
+import "github.com/nlnctl/nlnctl/cgo/torch"
 
-func filters(kind string) [3]int {
-	if kind == FiltersConst {
-		return [3]int{32, 32, 32}
-	}
-	return [3]int{32, 64, 128}
+// AE, the plain autoencoder: it minimises the reconstruction loss.
+
+// objective is a loss and the optimiser that minimises it.
+type objective struct {
+	name      string
+	loss      *torch.Tensor
+	optimizer string
 }
 
-// smallEncoder maps images (N, C, 4h, 4w) to latent vectors (N, L).
-func smallEncoder(b *builder, c Config) network {
-	f, h, w := filters(c.Filters), c.Shape.H/4, c.Shape.W/4
-	return network{
-		b.conv2x2("conv1", c.Shape.C, f[0]), relu, // (N, f0, 4h, 4w)
-		pool2, b.norm("norm1", c.Norm, f[0]), // (N, f0, 2h, 2w)
-		b.conv2x2("conv2", f[0], f[1]), relu,
-		pool2, b.norm("norm2", c.Norm, f[1]), // (N, f1, h, w)
-		b.conv2x2("conv3", f[1], f[2]), relu, b.norm("norm3", c.Norm, f[2]), // (N, f2, h, w)
-		flatten,
-		b.dense("latent", f[2]*h*w, c.Latent), // (N, L), linear
-	}
+// optimizer is an Adam over the trainable parameters of some networks.
+type optimizer struct {
+	name   string
+	groups []string
+	lr     float64
 }
 
-// smallDecoder maps latent vectors (N, L) to images (N, C, 4h, 4w), before the
-// sigmoid that brings them into (0, 1).
-func smallDecoder(b *builder, c Config) network {
-	f, h, w := filters(c.Filters), c.Shape.H/4, c.Shape.W/4
-	return network{
-		b.dense("dense", c.Latent, f[2]*h*w), relu, unflatten(f[2], h, w), // (N, f2, h, w)
-		b.convT2x2("conv1", f[2], f[1]), relu,
-		up2, b.norm("norm1", c.Norm, f[1]), // (N, f1, 2h, 2w)
-		b.convT2x2("conv2", f[1], f[0]), relu,
-		up2, b.norm("norm2", c.Norm, f[0]), // (N, f0, 4h, 4w)
-		b.convT2x2("conv3", f[0], c.Shape.C), // (N, C, 4h, 4w)
+// Names of the networks, under which their parameters are saved.
+const (
+	encoderGroup       = "encoder"
+	decoderGroup       = "decoder"
+	discriminatorGroup = "discriminator"        // d_x: trunk and head
+	headGroup          = "discriminator_head"   // of d_x
+	secondGroup        = "second_encoder"       // f_con
+	latentGroup        = "latent_discriminator" // d_z
+)
+
+func aeOptimizers(c Config) []optimizer {
+	return []optimizer{{"ae", []string{encoderGroup, decoderGroup}, c.LR}}
+}
+
+func (m *Autoencoder) aeObjectives(p pass, x *torch.Tensor) []objective {
+	logits := m.decoder.apply(p, m.encoder.apply(p, x))
+	return []objective{{"recon", m.reconLoss(logits, x), "ae"}}
+}
+
+// reconLoss compares images before the sigmoid with the images x: a mean over
+// images, pixels and channels.
+func (m *Autoencoder) reconLoss(logits, x *torch.Tensor) *torch.Tensor {
+	switch m.cfg.Loss {
+	case LossBCE:
+		return logits.BCEWithLogitsLoss(x)
+	case LossL1:
+		return logits.Sigmoid().L1Loss(x)
 	}
+	return logits.Sigmoid().MSELoss(x)
+}
+
+// featureLoss compares values that are no images by the same kind of loss.
+// Binary cross-entropy needs probabilities, and so the authors' code takes what
+// it gets for some, clipped (see clippedBCE).
+func (m *Autoencoder) featureLoss(target, x *torch.Tensor) *torch.Tensor {
+	switch m.cfg.Loss {
+	case LossBCE:
+		return clippedBCE(target, x)
+	case LossL1:
+		return x.L1Loss(target)
+	}
+	return x.MSELoss(target)
+}
+
+// kerasFuzz is the epsilon with which Keras keeps logarithms finite.
+const kerasFuzz = 1e-7
+
+// clippedBCE is Keras's binary cross-entropy of "probabilities" x, which are
+// clipped to [1e-7, 1-1e-7] and have no gradient outside; target may be anything.
+func clippedBCE(target, x *torch.Tensor) *torch.Tensor {
+	q := x.Clamp(kerasFuzz, 1-kerasFuzz)
+	yes := target.Mul(q.Affine(1, kerasFuzz).Log())
+	no := target.Affine(-1, 1).Mul(q.Affine(-1, 1+kerasFuzz).Log())
+	return yes.Add(no).Mean().Affine(-1, 0)
+}
+
+// bce is the mean binary cross-entropy of sigmoid(logits) against a constant.
+func bce(p pass, target float32, logits *torch.Tensor) *torch.Tensor {
+	return logits.BCEWithLogitsLoss(p.s.Full(target, logits.Shape()...))
 }

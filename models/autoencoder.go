@@ -16,14 +16,22 @@ import (
 
 var _ nln.Model = (*Autoencoder)(nil)
 
-// An Autoencoder is an encoder and a decoder. Its methods may be called by
-// several goroutines; the work is done by one thread, which they share.
+// An Autoencoder is an encoder and a decoder, with the other networks that its
+// kind is trained with. Its methods may be called by several goroutines; the
+// work is done by one thread, which they share.
 type Autoencoder struct {
-	cfg     Config
-	dev     torch.Device
-	params  []parameter
-	encoder network // images (N, C, H, W) to latents (N, L)
-	decoder network // latents to images before the sigmoid
+	cfg    Config
+	dev    torch.Device
+	params []parameter
+
+	encoder network // f: images (N, C, H, W) to latents (N, L); nil for a VAE
+	decoder network // g: latents to images before the sigmoid
+
+	vaeTrunk     network // VAE: images to hidden features
+	mean, logVar layer   // VAE: hidden features to (N, L)
+	latentDisc   network // AAE: d_z, latents to logits (N, 1)
+	disc, head   network // AE-res, AE-con: q, images to features (N, L), and their logits (N, 1)
+	second       network // AE-con: f_con, images to latents (N, L)
 }
 
 // New returns an untrained autoencoder on dev, its weights drawn from
@@ -33,17 +41,55 @@ func New(cfg Config, dev torch.Device) (*Autoencoder, error) {
 		return nil, err
 	}
 	m := &Autoencoder{cfg: cfg, dev: dev}
-	b := builder{dev: dev, seed: cfg.Seed}
-	b.prefix = "encoder."
-	m.encoder = smallEncoder(&b, cfg)
-	b.prefix = "decoder."
-	m.decoder = smallDecoder(&b, cfg)
+	b := &builder{dev: dev, seed: cfg.Seed, group: encoderGroup}
+	if cfg.Arch == ArchVAE {
+		m.vaeTrunk, m.mean, m.logVar = vaeEncoder(b, cfg)
+	} else {
+		m.encoder = encoder(b, cfg)
+	}
+	b.group = decoderGroup
+	m.decoder = decoder(b, cfg)
+	switch cfg.Arch {
+	case ArchAAE:
+		b.group = latentGroup
+		m.latentDisc = latentDiscriminator(b, cfg)
+	case ArchAERes:
+		m.disc, m.head = imageDiscriminator(b, cfg)
+	case ArchAECon:
+		m.disc, m.head = imageDiscriminator(b, cfg)
+		b.group = secondGroup
+		m.second = encoder(b, cfg)
+	}
 	m.params = b.params
 	if b.err != nil {
 		m.Close()
 		return nil, b.err
 	}
 	return m, nil
+}
+
+// encoder maps images to latents; it is also the form of the discriminator's
+// trunk and of the second encoder.
+func encoder(b *builder, c Config) network {
+	if c.patches() {
+		return patchEncoder(b, c)
+	}
+	return smallEncoder(b, c)
+}
+
+func decoder(b *builder, c Config) network {
+	if c.patches() {
+		return patchDecoder(b, c)
+	}
+	return smallDecoder(b, c)
+}
+
+// latents returns the latents of images: f(x), for a VAE the mean.
+func (m *Autoencoder) latents(p pass, x *torch.Tensor) *torch.Tensor {
+	if m.cfg.Arch == ArchVAE {
+		return m.mean(p, m.vaeTrunk.apply(p, x))
+	}
+	return m.encoder.apply(p, x)
 }
 
 // Close frees the weights. It may be called again.
@@ -67,7 +113,9 @@ func (m *Autoencoder) LatentDim() int { return m.cfg.Latent }
 func (m *Autoencoder) Parameters() int {
 	n := 0
 	for _, p := range m.params {
-		n += p.Len()
+		if !p.buffer {
+			n += p.Len()
+		}
 	}
 	return n
 }
@@ -87,7 +135,7 @@ func (m *Autoencoder) Encode(ctx context.Context, x dataset.Images, z []float32)
 	return m.inChunks(ctx, x.N, func(s *torch.Scope, lo, hi int) error {
 		part := x.Slice(lo, hi)
 		in := s.FromFloats(part.Pix, part.N, part.C, part.H, part.W)
-		return m.encoder.apply(s, in).CopyTo(z[lo*m.cfg.Latent : hi*m.cfg.Latent])
+		return m.latents(pass{s: s}, in).CopyTo(z[lo*m.cfg.Latent : hi*m.cfg.Latent])
 	})
 }
 
@@ -99,7 +147,7 @@ func (m *Autoencoder) Decode(ctx context.Context, z []float32, xhat []float32) e
 	}
 	return m.inChunks(ctx, len(z)/l, func(s *torch.Scope, lo, hi int) error {
 		in := s.FromFloats(z[lo*l:hi*l], hi-lo, l)
-		return m.decoder.apply(s, in).Sigmoid().CopyTo(xhat[lo*p : hi*p])
+		return m.decoder.apply(pass{s: s}, in).Sigmoid().CopyTo(xhat[lo*p : hi*p])
 	})
 }
 

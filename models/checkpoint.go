@@ -24,9 +24,11 @@ var ErrOtherTraining = errors.New("the checkpoint is of another training")
 const (
 	stepKey   = "nlnctl.step"
 	imagesKey = "nlnctl.images" // digest of the training images
-	momentM   = "adam.m."
-	momentV   = "adam.v."
 )
+
+// Names of the moments of a parameter, which each optimiser has of its own.
+func (a *groupAdam) momentM(p parameter) string { return "adam." + a.name + ".m." + p.name }
+func (a *groupAdam) momentV(p parameter) string { return "adam." + a.name + ".v." + p.name }
 
 func (t *trainer) save() error {
 	f, err := t.m.file()
@@ -35,14 +37,16 @@ func (t *trainer) save() error {
 	}
 	f.Metadata[stepKey] = strconv.Itoa(t.step)
 	f.Metadata[imagesKey] = t.digest()
-	for i, p := range t.m.params {
-		st, err := t.adam.State(i)
-		if err != nil {
-			return fmt.Errorf("models: checkpoint: %w", err)
+	for _, a := range t.adams {
+		for i, p := range a.params {
+			st, err := a.State(i)
+			if err != nil {
+				return fmt.Errorf("models: checkpoint: %w", err)
+			}
+			f.Tensors = append(f.Tensors,
+				safetensors.Tensor{Name: a.momentM(p), DType: safetensors.F32, Shape: p.Shape(), Data: safetensors.Bytes(st.M)},
+				safetensors.Tensor{Name: a.momentV(p), DType: safetensors.F32, Shape: p.Shape(), Data: safetensors.Bytes(st.V)})
 		}
-		f.Tensors = append(f.Tensors,
-			safetensors.Tensor{Name: momentM + p.name, DType: safetensors.F32, Shape: p.Shape(), Data: safetensors.Bytes(st.M)},
-			safetensors.Tensor{Name: momentV + p.name, DType: safetensors.F32, Shape: p.Shape(), Data: safetensors.Bytes(st.V)})
 	}
 	if err := atomicfile.Write(t.opt.Checkpoint, f.Write); err != nil {
 		return fmt.Errorf("models: checkpoint: %w", err)
@@ -94,17 +98,19 @@ func (t *trainer) restore(b []byte) error {
 	if err := t.m.set(f); err != nil {
 		return err
 	}
-	for i, p := range t.m.params {
-		m, err := f.Get(momentM+p.name, safetensors.F32)
-		if err != nil {
-			return err
-		}
-		v, err := f.Get(momentV+p.name, safetensors.F32)
-		if err != nil {
-			return err
-		}
-		if err := t.adam.SetState(i, torch.AdamState{M: m.Floats32(), V: v.Floats32(), Steps: step}); err != nil {
-			return err
+	for _, a := range t.adams {
+		for i, p := range a.params {
+			m, err := f.Get(a.momentM(p), safetensors.F32)
+			if err != nil {
+				return err
+			}
+			v, err := f.Get(a.momentV(p), safetensors.F32)
+			if err != nil {
+				return err
+			}
+			if err := a.SetState(i, torch.AdamState{M: m.Floats32(), V: v.Floats32(), Steps: step}); err != nil {
+				return err
+			}
 		}
 	}
 	t.step = step

@@ -18,68 +18,90 @@ import (
 // A Config says what a model is and how it is trained. It is kept with the
 // weights as JSON.
 type Config struct {
-	Arch   string        `json:"arch"`   // "ae"
+	Arch   string        `json:"arch"`   // "ae", "aae", "vae", "ae-res" or "ae-con"
 	Shape  dataset.Shape `json:"shape"`  // of the images; set by the caller
 	Latent int           `json:"latent"` // L, values in a latent vector
 
 	Filters string `json:"filters"` // of the three convolutions: "up" (32, 64, 128) or "const" (32 each)
-	Norm    string `json:"norm"`    // after each pooling and upsampling: "none" or "affine" (scale and shift per channel)
+	Norm    string `json:"norm"`    // after each pooling and upsampling: "none" or "code" (batch normalisation as the authors' code runs it)
 
-	Loss   string  `json:"loss"`   // reconstruction loss: "mse", "bce" or "l1"
-	LR     float64 `json:"lr"`     // of Adam
-	Batch  int     `json:"batch"`  // images in a training step
-	Epochs int     `json:"epochs"` // passes over the training images
-	Steps  int     `json:"steps"`  // if positive, training steps instead of Epochs
-	Seed   uint64  `json:"seed"`   // of the weights and the order of the images
+	Loss   string  `json:"loss"`         // reconstruction loss: "mse", "bce" or "l1"
+	LR     float64 `json:"lr"`           // learning rate of Adam
+	LRAdv  float64 `json:"lr_adversary"` // the same for discriminators and what deceives them; 0: LR
+	Quirks bool    `json:"quirks"`       // adversarial losses as the authors' code has them; see each model's file
+	Batch  int     `json:"batch"`        // images in a training step
+	Epochs int     `json:"epochs"`       // passes over the training images
+	Steps  int     `json:"steps"`        // if positive, training steps instead of Epochs
+	Seed   uint64  `json:"seed"`         // of the weights and the order of the images
 }
 
 // Names of the settings' values.
 const (
-	ArchAE = "ae"
+	ArchAE    = "ae"
+	ArchAAE   = "aae"
+	ArchVAE   = "vae"
+	ArchAERes = "ae-res"
+	ArchAECon = "ae-con"
 
 	FiltersUp    = "up"
 	FiltersConst = "const"
 
-	NormNone   = "none"
-	NormAffine = "affine"
+	NormNone = "none"
+	NormCode = "code"
 
 	LossMSE = "mse"
 	LossBCE = "bce"
 	LossL1  = "l1"
 )
 
-var presets = map[string]Config{
-	// The paper's text; what it leaves open is filled from the authors' code.
-	"paper": {
-		Arch: ArchAE, Latent: 32, Filters: FiltersUp, Norm: NormNone,
-		Loss: LossMSE, LR: 1e-4, Batch: 128, Epochs: 50,
-	},
-	// The authors' code of November 2021. Its batch normalisation ran in
-	// inference mode while training an AE, which leaves the scale and shift.
-	"code": {
-		Arch: ArchAE, Latent: 32, Filters: FiltersConst, Norm: NormAffine,
-		Loss: LossBCE, LR: 1e-3, Batch: 1024, Epochs: 50,
-	},
-}
+// Archs returns the names of the models.
+func Archs() []string { return []string{ArchAE, ArchAAE, ArchVAE, ArchAERes, ArchAECon} }
 
-// Presets returns the names that Preset knows, sorted.
-func Presets() []string {
-	var names []string
-	for name := range presets {
-		names = append(names, name)
+// Presets returns the names that Preset knows.
+func Presets() []string { return []string{"paper", "code"} }
+
+// Preset returns the settings of a name for a model and a shape of images:
+//
+//	paper  what the paper says; what it leaves open is filled from its authors' code
+//	code   what the authors' code of November 2021 does, its quirks included
+func Preset(name, arch string, shape dataset.Shape) (Config, error) {
+	c := Config{Arch: arch, Shape: shape, Latent: 32}
+	if c.patches() {
+		c.Latent = 128
 	}
-	slices.Sort(names)
-	return names
-}
-
-// Preset returns the settings of a name, without a shape: "paper", what the
-// paper says, or "code", what its authors' code of November 2021 does.
-func Preset(name string) (Config, error) {
-	c, ok := presets[name]
-	if !ok {
+	switch name {
+	case "paper":
+		c.Filters, c.Norm, c.Loss = FiltersUp, NormNone, LossMSE
+		c.LR, c.Batch, c.Epochs = 1e-4, 128, 50
+	case "code":
+		c.Filters, c.Norm, c.Loss, c.Quirks = FiltersConst, NormCode, LossBCE, true
+		c.LR, c.Batch, c.Epochs = 1e-3, 1024, 50
+		switch arch {
+		case ArchAAE:
+			c.LR = 1e-5
+		case ArchAERes:
+			c.LRAdv = 1e-5
+		case ArchAECon:
+			c.LR = 1e-4
+		}
+	default:
 		return c, fmt.Errorf("models: unknown preset %q, want one of: %s", name, strings.Join(Presets(), ", "))
 	}
 	return c, nil
+}
+
+// adversaryLR returns the learning rate of the adversarial optimisers.
+func (c Config) adversaryLR() float64 {
+	if c.LRAdv > 0 {
+		return c.LRAdv
+	}
+	return c.LR
+}
+
+// patches says whether the images are of a size that the networks for MVTec AD
+// are made for.
+func (c Config) patches() bool {
+	return c.Shape.H == c.Shape.W && (c.Shape.H == 64 || c.Shape.H == 128 || c.Shape.H == 256)
 }
 
 // Check returns an error that names every setting that cannot be.
@@ -95,9 +117,9 @@ func (c Config) Check() error {
 			errs = append(errs, fmt.Errorf("models: %s is %d, want at least 1", setting, value))
 		}
 	}
-	oneOf("arch", c.Arch, ArchAE)
+	oneOf("arch", c.Arch, Archs()...)
 	oneOf("filters", c.Filters, FiltersUp, FiltersConst)
-	oneOf("norm", c.Norm, NormNone, NormAffine)
+	oneOf("norm", c.Norm, NormNone, NormCode)
 	oneOf("loss", c.Loss, LossMSE, LossBCE, LossL1)
 	atLeast1("latent", c.Latent)
 	atLeast1("batch", c.Batch)
@@ -106,6 +128,9 @@ func (c Config) Check() error {
 	}
 	if !(c.LR > 0 && c.LR < 1) {
 		errs = append(errs, fmt.Errorf("models: lr is %v, want more than 0 and less than 1", c.LR))
+	}
+	if !(c.LRAdv >= 0 && c.LRAdv < 1) {
+		errs = append(errs, fmt.Errorf("models: lr_adversary is %v, want 0 or more and less than 1", c.LRAdv))
 	}
 	errs = append(errs, checkShape(c.Shape))
 	return errors.Join(errs...)

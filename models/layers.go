@@ -9,31 +9,47 @@ import (
 	"github.com/nlnctl/nlnctl/cgo/torch"
 )
 
+// A pass is one run of images through networks.
+type pass struct {
+	s          *torch.Scope
+	batchStats bool  // normalise by the batch and move the running statistics
+	noise      noise // nil outside of training
+}
+
+// noise is what a training step draws at random.
+type noise interface {
+	Close() error
+	normal(s *torch.Scope, shape ...int) *torch.Tensor
+	dropout(x *torch.Tensor, p float64) *torch.Tensor
+}
+
 // A layer is one step of a network.
-type layer func(s *torch.Scope, x *torch.Tensor) *torch.Tensor
+type layer func(p pass, x *torch.Tensor) *torch.Tensor
 
 // A network is a chain of layers.
 type network []layer
 
-func (n network) apply(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
+func (n network) apply(p pass, x *torch.Tensor) *torch.Tensor {
 	for _, l := range n {
-		x = l(s, x)
+		x = l(p, x)
 	}
 	return x
 }
 
-// A parameter is a trainable tensor.
+// A parameter is a tensor of a network. A buffer is one that is not trained.
 type parameter struct {
-	name string // such as "encoder.conv1.weight"
+	name   string // such as "encoder.conv1.weight"
+	group  string // the network it belongs to, such as "encoder"
+	buffer bool
 	*torch.Owned
 }
 
-// A builder makes the layers of a network and collects their parameters. The
+// A builder makes the layers of networks and collects their parameters. The
 // first failure stays in err, and the layers made then are of no use.
 type builder struct {
 	dev    torch.Device
 	seed   uint64
-	prefix string // of parameter names, such as "encoder."
+	group  string // of the parameters to come
 	params []parameter
 	err    error
 }
@@ -41,18 +57,22 @@ type builder struct {
 // param adds a parameter that fill has set. Each has random numbers of its own,
 // so that a change of one layer leaves the others' start as it was.
 func (b *builder) param(name string, fill func(v []float32, rng *rand.Rand), shape ...int) *torch.Owned {
+	return b.add(name, false, fill, shape...)
+}
+
+func (b *builder) add(name string, buffer bool, fill func(v []float32, rng *rand.Rand), shape ...int) *torch.Owned {
 	n := 1
 	for _, d := range shape {
 		n *= d
 	}
-	name = b.prefix + name
+	name = b.group + "." + name
 	h := fnv.New64a()
 	h.Write([]byte(name))
 	v := make([]float32, n)
 	fill(v, rand.New(rand.NewPCG(b.seed, h.Sum64())))
 	o, err := torch.NewOwned(b.dev, v, shape...)
 	if err == nil {
-		err = o.SetRequiresGrad(true)
+		err = o.SetRequiresGrad(!buffer)
 	}
 	if err != nil {
 		if b.err == nil {
@@ -60,7 +80,7 @@ func (b *builder) param(name string, fill func(v []float32, rng *rand.Rand), sha
 		}
 		return &torch.Owned{}
 	}
-	b.params = append(b.params, parameter{name, o})
+	b.params = append(b.params, parameter{name, b.group, buffer, o})
 	return o
 }
 
@@ -87,7 +107,25 @@ func constant(c float32) func([]float32, *rand.Rand) {
 func (b *builder) dense(name string, in, out int) layer {
 	w := b.param(name+".weight", glorot(in, out), out, in)
 	bias := b.param(name+".bias", constant(0), out)
-	return func(s *torch.Scope, x *torch.Tensor) *torch.Tensor { return x.Linear(w.In(s), bias.In(s)) }
+	return func(p pass, x *torch.Tensor) *torch.Tensor { return x.Linear(w.In(p.s), bias.In(p.s)) }
+}
+
+// conv is a k x k convolution with zeros on all sides.
+func (b *builder) conv(name string, in, out, k, stride, padding int) layer {
+	w := b.param(name+".weight", glorot(k*k*in, k*k*out), out, in, k, k)
+	bias := b.param(name+".bias", constant(0), out)
+	return func(p pass, x *torch.Tensor) *torch.Tensor {
+		return x.Conv2D(w.In(p.s), bias.In(p.s), stride, padding)
+	}
+}
+
+// convT is the transpose of conv.
+func (b *builder) convT(name string, in, out, k, stride, padding int) layer {
+	w := b.param(name+".weight", glorot(k*k*in, k*k*out), in, out, k, k)
+	bias := b.param(name+".bias", constant(0), out)
+	return func(p pass, x *torch.Tensor) *torch.Tensor {
+		return x.ConvTranspose2D(w.In(p.s), bias.In(p.s), stride, padding)
+	}
 }
 
 // conv2x2 is a 2x2 convolution that keeps rows and columns, as "same" does in
@@ -95,8 +133,8 @@ func (b *builder) dense(name string, in, out int) layer {
 func (b *builder) conv2x2(name string, in, out int) layer {
 	w := b.param(name+".weight", glorot(4*in, 4*out), out, in, 2, 2)
 	bias := b.param(name+".bias", constant(0), out)
-	return func(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
-		return x.Pad(0, 1, 0, 1).Conv2D(w.In(s), bias.In(s), 1, 0)
+	return func(p pass, x *torch.Tensor) *torch.Tensor {
+		return x.Pad(0, 1, 0, 1).Conv2D(w.In(p.s), bias.In(p.s), 1, 0)
 	}
 }
 
@@ -107,38 +145,61 @@ func (b *builder) conv2x2(name string, in, out int) layer {
 func (b *builder) convT2x2(name string, in, out int) layer {
 	w := b.param(name+".weight", glorot(4*in, 4*out), in, out, 2, 2) // PyTorch's order for transposed convolutions
 	bias := b.param(name+".bias", constant(0), out)
-	return func(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
-		return x.Pad(1, 0, 1, 0).Conv2D(w.In(s).Permute(1, 0, 2, 3).Flip(2, 3), bias.In(s), 1, 0)
+	return func(p pass, x *torch.Tensor) *torch.Tensor {
+		return x.Pad(1, 0, 1, 0).Conv2D(w.In(p.s).Permute(1, 0, 2, 3).Flip(2, 3), bias.In(p.s), 1, 0)
 	}
 }
 
-// kerasEps is the epsilon of Keras's batch normalisation.
-const kerasEps = 1e-3
+// Keras's settings of batch normalisation.
+const (
+	kerasEps      = 1e-3
+	kerasMomentum = 0.01 // PyTorch's meaning: the share of the new
+)
 
-// norm is what Config.Norm asks for over the channels of (N, C, H, W).
+// norm normalises the channels of (N, C, H, W) where Config.Norm asks for it.
+// Whether by the batch or by the running statistics is up to the pass: the
+// authors' code trains some of its networks without ever moving the running
+// ones, which leaves a scale and a shift.
 func (b *builder) norm(name, kind string, channels int) layer {
 	if kind == NormNone {
-		return func(_ *torch.Scope, x *torch.Tensor) *torch.Tensor { return x }
+		return func(_ pass, x *torch.Tensor) *torch.Tensor { return x }
 	}
 	w := b.param(name+".weight", constant(1), channels)
 	bias := b.param(name+".bias", constant(0), channels)
-	return func(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
-		// Batch normalisation by statistics that stay at mean 0, variance 1.
-		scale := w.In(s).Affine(1/math.Sqrt(1+kerasEps), 0)
-		return x.Mul(scale.Reshape(1, channels, 1, 1)).Add(bias.In(s).Reshape(1, channels, 1, 1))
+	mean := b.add(name+".running_mean", true, constant(0), channels)
+	variance := b.add(name+".running_var", true, constant(1), channels)
+	return func(p pass, x *torch.Tensor) *torch.Tensor {
+		return x.BatchNorm(torch.BatchNorm{Weight: w.In(p.s), Bias: bias.In(p.s),
+			RunningMean: mean.In(p.s), RunningVar: variance.In(p.s),
+			Momentum: kerasMomentum, Eps: kerasEps}, p.batchStats)
 	}
 }
 
-func relu(_ *torch.Scope, x *torch.Tensor) *torch.Tensor { return x.ReLUInPlace() }
+func relu(_ pass, x *torch.Tensor) *torch.Tensor { return x.ReLUInPlace() }
 
-func pool2(_ *torch.Scope, x *torch.Tensor) *torch.Tensor { return x.MaxPool2D(2, 2) }
+// leaky returns LeakyReLU with a slope.
+func leaky(slope float64) layer {
+	return func(_ pass, x *torch.Tensor) *torch.Tensor { return x.LeakyReLU(slope) }
+}
 
-func up2(_ *torch.Scope, x *torch.Tensor) *torch.Tensor { return x.Upsample2D(2) }
+// dropout zeroes values with probability rate where the pass has noise.
+func dropout(rate float64) layer {
+	return func(p pass, x *torch.Tensor) *torch.Tensor {
+		if p.noise == nil {
+			return x
+		}
+		return p.noise.dropout(x, rate)
+	}
+}
 
-func flatten(_ *torch.Scope, x *torch.Tensor) *torch.Tensor { return x.Reshape(-1, product(x.Shape())) }
+func pool2(_ pass, x *torch.Tensor) *torch.Tensor { return x.MaxPool2D(2, 2) }
 
-// product of all sizes but the first; 0 where the scope has failed.
-func product(shape []int) int {
+func up2(_ pass, x *torch.Tensor) *torch.Tensor { return x.Upsample2D(2) }
+
+func flatten(_ pass, x *torch.Tensor) *torch.Tensor { return x.Reshape(-1, rowLen(x.Shape())) }
+
+// rowLen is the product of all sizes but the first; 0 where the scope has failed.
+func rowLen(shape []int) int {
 	if len(shape) == 0 {
 		return 0
 	}
@@ -151,5 +212,5 @@ func product(shape []int) int {
 
 // unflatten gives rows of (N, c*h*w) the shape (N, c, h, w).
 func unflatten(c, h, w int) layer {
-	return func(_ *torch.Scope, x *torch.Tensor) *torch.Tensor { return x.Reshape(-1, c, h, w) }
+	return func(_ pass, x *torch.Tensor) *torch.Tensor { return x.Reshape(-1, c, h, w) }
 }

@@ -36,11 +36,15 @@ func atEnd(t *testing.T) {
 
 func config(t testing.TB, preset string, shape dataset.Shape) Config {
 	t.Helper()
-	c, err := Preset(preset)
+	return configOfArch(t, preset, ArchAE, shape)
+}
+
+func configOfArch(t testing.TB, preset, arch string, shape dataset.Shape) Config {
+	t.Helper()
+	c, err := Preset(preset, arch, shape)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Shape = shape
 	return c
 }
 
@@ -74,33 +78,43 @@ func waves(n int, shape dataset.Shape) *dataset.Set {
 
 // The counts are those of the authors' networks, worked out layer by layer.
 func TestParameterCounts(t *testing.T) {
+	atEnd(t)
+	patch := func(channels int) dataset.Shape { return dataset.Shape{C: channels, H: 128, W: 128} }
+	archs := []string{ArchAE, ArchVAE, ArchAAE, ArchAERes, ArchAECon}
 	for _, c := range []struct {
-		preset, filters, norm string
-		shape                 dataset.Shape
-		want                  int
+		filters, norm string
+		shape         dataset.Shape
+		want          [5]int // in the order of archs
 	}{
-		{"paper", FiltersUp, NormNone, grey28, 490209},
-		{"paper", FiltersConst, NormNone, grey28, 118753},
-		{"code", FiltersConst, NormAffine, grey28, 119073},
-		{"paper", FiltersUp, NormNone, color32, 615523},
-		{"code", FiltersConst, NormAffine, color32, 150787},
+		{FiltersUp, NormNone, grey28, [5]int{490209, 492321, 533922, 732290, 974338}},
+		{FiltersConst, NormNone, grey28, [5]int{118753, 120865, 162466, 177410, 236034}},
+		{FiltersConst, NormCode, grey28, [5]int{119073, 121185, 162786, 177922, 236738}},
+		{FiltersUp, NormNone, color32, [5]int{615523, 617635, 659236, 919300, 1223044}},
+		{FiltersConst, NormCode, color32, [5]int{150787, 152899, 194500, 225252, 299684}},
+		{FiltersUp, NormNone, patch(3), [5]int{935811, 948387, 985668, 1367012, 1798084}},
+		{FiltersUp, NormNone, patch(1), [5]int{933761, 946337, 983618, 1363938, 1793986}},
 	} {
-		cfg := config(t, c.preset, c.shape)
-		if c.preset == "code" && (cfg.Filters != c.filters || cfg.Norm != c.norm) {
-			t.Errorf("preset %s has filters %s, norm %s", c.preset, cfg.Filters, cfg.Norm)
-		}
-		cfg.Filters, cfg.Norm = c.filters, c.norm
-		if got := newModel(t, cfg).Parameters(); got != c.want {
-			t.Errorf("%v %s %s: %d parameters, want %d", c.shape, c.filters, c.norm, got, c.want)
+		for i, arch := range archs {
+			cfg := configOfArch(t, "paper", arch, c.shape)
+			cfg.Filters, cfg.Norm = c.filters, c.norm
+			m, err := New(cfg, torch.CPU)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := m.Parameters(); got != c.want[i] {
+				t.Errorf("%s %v %s %s: %d parameters, want %d", arch, c.shape, c.filters, c.norm, got, c.want[i])
+			}
+			m.Close()
 		}
 	}
 }
 
 func TestShapesAndRange(t *testing.T) {
 	atEnd(t)
-	for _, preset := range Presets() {
-		for _, shape := range []dataset.Shape{grey28, color32, {C: 2, H: 8, W: 12}} {
-			m := newModel(t, config(t, preset, shape))
+	for i, arch := range append(Archs(), Archs()...) {
+		preset := Presets()[i/len(Archs())]
+		for _, shape := range []dataset.Shape{grey28, color32, {C: 2, H: 8, W: 12}, {C: 3, H: 64, W: 64}, {C: 1, H: 128, W: 128}, {C: 1, H: 256, W: 256}} {
+			m := newModel(t, configOfArch(t, preset, arch, shape))
 			set := waves(3, shape)
 			x := set.Gather([]int{0, 1, 2}, make([]float32, 3*shape.Len()))
 			z, xhat := make([]float32, 3*m.LatentDim()), make([]float32, len(x.Pix))
@@ -112,7 +126,7 @@ func TestShapesAndRange(t *testing.T) {
 			}
 			for _, v := range xhat {
 				if !(v > 0 && v < 1) {
-					t.Fatalf("%s %v: pixel %v outside (0, 1)", preset, shape, v)
+					t.Fatalf("%s %s %v: pixel %v outside (0, 1)", preset, arch, shape, v)
 				}
 			}
 		}
@@ -124,7 +138,7 @@ func apply(t *testing.T, l layer, v []float32, shape ...int) []float32 {
 	t.Helper()
 	s := torch.NewScope(torch.CPU)
 	defer s.Close()
-	out := l(s, s.FromFloats(v, shape...)).Floats()
+	out := l(pass{s: s}, s.FromFloats(v, shape...)).Floats()
 	if err := s.Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -187,8 +201,8 @@ func TestConvT2x2IsTheTransposedConvolution(t *testing.T) {
 		x[i] = rng.Float32()
 	}
 	got := apply(t, l, x, 2, 3, 5, 6)
-	want := apply(t, func(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
-		return x.ConvTranspose2D(b.params[0].In(s), b.params[1].In(s), 1, 0).Narrow(2, 0, 5).Narrow(3, 0, 6)
+	want := apply(t, func(p pass, x *torch.Tensor) *torch.Tensor {
+		return x.ConvTranspose2D(b.params[0].In(p.s), b.params[1].In(p.s), 1, 0).Narrow(2, 0, 5).Narrow(3, 0, 6)
 	}, x, 2, 3, 5, 6)
 	for i := range want {
 		if math.Abs(float64(got[i]-want[i])) > convTol {
@@ -197,12 +211,15 @@ func TestConvT2x2IsTheTransposedConvolution(t *testing.T) {
 	}
 }
 
-func TestAffineNorm(t *testing.T) {
+// Batch normalisation whose running statistics never moved is a scale and a
+// shift; with the batch's statistics it normalises, and moves them.
+func TestNorm(t *testing.T) {
 	atEnd(t)
 	b := &builder{dev: torch.CPU}
-	l := b.norm("n", NormAffine, 2)
-	defer b.params[0].Close()
-	defer b.params[1].Close()
+	l := b.norm("n", NormCode, 2)
+	for _, p := range b.params {
+		defer p.Close()
+	}
 	b.params[0].Set([]float32{2, 3})
 	b.params[1].Set([]float32{10, 20})
 	got := apply(t, l, []float32{1, -1}, 1, 2, 1, 1)
@@ -211,6 +228,16 @@ func TestAffineNorm(t *testing.T) {
 		if math.Abs(float64(got[i])-want) > convTol {
 			t.Errorf("channel %d = %v, want %v", i, got[i], want)
 		}
+	}
+	s := torch.NewScope(torch.CPU)
+	defer s.Close()
+	v := l(pass{s: s, batchStats: true}, s.FromFloats([]float32{1, 5, 3, 7}, 2, 2, 1, 1)).Floats()
+	if math.Abs(float64(v[0]-8)) > 1e-2 || math.Abs(float64(v[2]-12)) > 1e-2 {
+		t.Errorf("normalised by the batch: %v, want about 8 and 12 in channel 0", v)
+	}
+	mean := make([]float32, 2)
+	if err := b.params[2].CopyTo(mean); err != nil || math.Abs(float64(mean[0])-.02) > 1e-6 {
+		t.Errorf("running mean moved to %v, want 0.02", mean)
 	}
 }
 
@@ -386,7 +413,7 @@ func TestConfigCheckNamesEverySetting(t *testing.T) {
 			t.Errorf("error does not name %s:\n%v", want, err)
 		}
 	}
-	if _, err := Preset("papper"); err == nil || !strings.Contains(err.Error(), "paper") {
+	if _, err := Preset("papper", ArchAE, grey28); err == nil || !strings.Contains(err.Error(), "paper") {
 		t.Errorf("unknown preset: %v", err)
 	}
 }
@@ -463,7 +490,7 @@ func BenchmarkTrainStep(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer t.adam.Close()
+			defer t.close()
 			for b.Loop() {
 				if _, err := t.train(identity(128)); err != nil {
 					b.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/nlnctl/nlnctl/cgo/torch"
@@ -29,10 +30,17 @@ type Options struct {
 type Progress struct {
 	Step, Steps int
 	Epoch       int     // of the step, from 1
-	Loss        float64 // of the step's batch
-	EpochLoss   float64 // mean over the steps of this epoch so far
+	Losses      []Loss  // of the step's batch, in the order of the model's optimisers
+	Loss        float64 // the first of them
+	EpochLoss   float64 // its mean over the steps of this epoch so far
 	Resumed     int     // steps that were done before this run
 	Elapsed     time.Duration
+}
+
+// A Loss is the value of one of a model's losses.
+type Loss struct {
+	Name  string
+	Value float64
 }
 
 // A Result says what a training did.
@@ -60,7 +68,7 @@ func Train(ctx context.Context, m *Autoencoder, set *dataset.Set, opt Options) (
 	if err != nil {
 		return Result{}, err
 	}
-	defer t.adam.Close()
+	defer t.close()
 	if err := t.resume(); err != nil {
 		return Result{}, err
 	}
@@ -72,11 +80,19 @@ type trainer struct {
 	m     *Autoencoder
 	set   *dataset.Set
 	opt   Options
-	adam  *torch.Adam
-	own   []*torch.Owned // the parameters
-	step  int            // steps done
-	perm  []int          // order of the images in the current epoch
-	batch []float32      // pixels of one batch
+	adams []*groupAdam
+	step  int       // steps done
+	perm  []int     // order of the images in the current epoch
+	batch []float32 // pixels of one batch
+	noise func(step int) (noise, error)
+}
+
+// groupAdam is an optimiser and what it moves.
+type groupAdam struct {
+	optimizer
+	*torch.Adam
+	params []parameter
+	owned  []*torch.Owned
 }
 
 func newTrainer(m *Autoencoder, set *dataset.Set, opt Options) (*trainer, error) {
@@ -90,15 +106,74 @@ func newTrainer(m *Autoencoder, set *dataset.Set, opt Options) (*trainer, error)
 		opt.CheckpointEvery = 2 * time.Minute
 	}
 	t := &trainer{m: m, set: set, opt: opt, batch: make([]float32, min(m.cfg.Batch, set.Len())*m.cfg.Shape.Len())}
-	for _, p := range m.params {
-		t.own = append(t.own, p.Owned)
-	}
-	var err error
-	if t.adam, err = torch.NewAdam(t.own, torch.DefaultAdam(m.cfg.LR)); err != nil {
-		return nil, fmt.Errorf("models: train: %w", err)
+	t.noise = t.drawn
+	for _, o := range m.optimizers() {
+		g := &groupAdam{optimizer: o}
+		for _, p := range m.params {
+			if !p.buffer && slices.Contains(o.groups, p.group) {
+				g.params, g.owned = append(g.params, p), append(g.owned, p.Owned)
+			}
+		}
+		var err error
+		if g.Adam, err = torch.NewAdam(g.owned, torch.DefaultAdam(o.lr)); err != nil {
+			t.close()
+			return nil, fmt.Errorf("models: train: %w", err)
+		}
+		t.adams = append(t.adams, g)
 	}
 	return t, nil
 }
+
+func (t *trainer) close() {
+	for _, a := range t.adams {
+		a.Close()
+	}
+}
+
+// optimizers returns the model's optimisers in the order in which they step.
+func (m *Autoencoder) optimizers() []optimizer {
+	switch m.cfg.Arch {
+	case ArchAAE:
+		return aaeOptimizers(m.cfg)
+	case ArchAERes:
+		return aeResOptimizers(m.cfg)
+	case ArchAECon:
+		return aeConOptimizers(m.cfg)
+	}
+	return aeOptimizers(m.cfg)
+}
+
+// objectives returns what the optimisers minimise over the images x, in the
+// order of optimizers.
+func (m *Autoencoder) objectives(p pass, x *torch.Tensor) []objective {
+	switch m.cfg.Arch {
+	case ArchAAE:
+		return m.aaeObjectives(p, x)
+	case ArchVAE:
+		return m.vaeObjectives(p, x)
+	case ArchAERes:
+		return m.aeResObjectives(p, x)
+	case ArchAECon:
+		return m.aeConObjectives(p, x)
+	}
+	return m.aeObjectives(p, x)
+}
+
+// drawn is the noise of a step. It depends on the seed and the step alone, so
+// that a training can go on in the middle.
+func (t *trainer) drawn(step int) (noise, error) {
+	g, err := torch.NewGenerator(rand.New(rand.NewPCG(t.m.cfg.Seed, ^uint64(step))).Uint64(), t.m.dev)
+	return random{g}, err
+}
+
+// random draws from a generator.
+type random struct{ g *torch.Generator }
+
+func (r random) Close() error { return r.g.Close() }
+
+func (r random) normal(s *torch.Scope, shape ...int) *torch.Tensor { return s.RandN(r.g, shape...) }
+
+func (r random) dropout(x *torch.Tensor, p float64) *torch.Tensor { return x.Dropout(p, r.g) }
 
 func (t *trainer) run(ctx context.Context) (Result, error) {
 	n, size := t.set.Len(), t.m.cfg.Batch
@@ -116,18 +191,19 @@ func (t *trainer) run(ctx context.Context) (Result, error) {
 			t.perm = permutation(n, t.m.cfg.Seed, epoch)
 			sum, count = 0, 0
 		}
-		loss, err := t.train(t.perm[k*size : min((k+1)*size, n)])
+		losses, err := t.train(t.perm[k*size : min((k+1)*size, n)])
 		if err != nil {
-			return res, fmt.Errorf("models: train: step %d: %w", t.step+1, err)
+			return res, fmt.Errorf("models: train: epoch %d, step %d: %w", epoch+1, t.step+1, err)
 		}
 		t.step++
+		loss := losses[0].Value
 		sum, count = sum+loss, count+1
 		res.LastLoss = sum / float64(count)
 		if epoch == res.Resumed/perEpoch {
 			res.FirstLoss = res.LastLoss
 		}
 		if t.opt.Progress != nil {
-			t.opt.Progress(Progress{Step: t.step, Steps: res.Steps, Epoch: epoch + 1, Loss: loss,
+			t.opt.Progress(Progress{Step: t.step, Steps: res.Steps, Epoch: epoch + 1, Losses: losses, Loss: loss,
 				EpochLoss: res.LastLoss, Resumed: res.Resumed, Elapsed: time.Since(start)})
 		}
 		if t.opt.Checkpoint != "" && time.Since(saved) > t.opt.CheckpointEvery {
@@ -150,34 +226,44 @@ func (t *trainer) stop(err error) error {
 	return errors.Join(err, t.save())
 }
 
-// train makes one step with the images ids and returns their mean loss.
-func (t *trainer) train(ids []int) (loss float64, err error) {
+// train makes one step with the images ids: it computes all gradients at the
+// same parameters and then lets the optimisers step in order. It returns the
+// losses of the batch.
+func (t *trainer) train(ids []int) (losses []Loss, err error) {
 	x := t.set.Gather(ids, t.batch)
 	err = torch.Run(func() error {
+		noise, err := t.noise(t.step)
+		if err != nil {
+			return err
+		}
+		defer noise.Close()
 		s := torch.NewGradScope(t.m.dev)
 		defer s.Close()
-		l := t.m.loss(s, s.FromFloats(x.Pix, x.N, x.C, x.H, x.W))
-		s.Release(l)
-		loss = float64(l.Item())
-		if s.Err() == nil && (math.IsNaN(loss) || math.IsInf(loss, 0)) {
-			return ErrDiverged
+		objectives := t.m.objectives(pass{s: s, noise: noise}, s.FromFloats(x.Pix, x.N, x.C, x.H, x.W))
+		keep := make([]*torch.Tensor, len(objectives))
+		for i, o := range objectives {
+			keep[i] = o.loss
 		}
-		return t.adam.Step(s, s.Grad(l, t.own, false))
+		s.Release(keep...)
+		for _, o := range objectives {
+			l := Loss{o.name, float64(o.loss.Item())}
+			if s.Err() == nil && (math.IsNaN(l.Value) || math.IsInf(l.Value, 0)) {
+				return fmt.Errorf("%s loss is %v: %w", l.Name, l.Value, ErrDiverged)
+			}
+			losses = append(losses, l)
+		}
+		grads := make([][]*torch.Tensor, len(objectives))
+		for i, o := range objectives {
+			grads[i] = s.Grad(o.loss, t.adams[i].owned, i < len(objectives)-1)
+		}
+		for i, a := range t.adams {
+			if err := a.Step(s, grads[i]); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
-	return loss, err
-}
-
-// loss returns the reconstruction loss of the images x, a mean over images,
-// pixels and channels.
-func (m *Autoencoder) loss(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
-	logits := m.decoder.apply(s, m.encoder.apply(s, x))
-	switch m.cfg.Loss {
-	case LossBCE:
-		return logits.BCEWithLogitsLoss(x)
-	case LossL1:
-		return logits.Sigmoid().L1Loss(x)
-	}
-	return logits.Sigmoid().MSELoss(x)
+	return losses, err
 }
 
 // permutation returns the order of n images in an epoch, from 0. It depends on

@@ -1,0 +1,58 @@
+package models
+
+import "github.com/nlnctl/nlnctl/cgo/torch"
+
+// AAE, the adversarial autoencoder: beside the reconstruction, a discriminator
+// d_z learns to tell latents from draws of N(0, I), and the encoder to deceive it.
+
+// latentDiscriminator maps latent vectors (N, L) to logits (N, 1).
+func latentDiscriminator(b *builder, c Config) network {
+	leaky3, drop := leaky(0.3), dropout(0.3) // Keras's default slope
+	return network{
+		b.dense("dense1", c.Latent, 64), leaky3, drop,
+		b.dense("dense2", 64, 128), leaky3, drop,
+		b.dense("dense3", 128, 256), leaky3, drop,
+		b.dense("dense4", 256, 1),
+	}
+}
+
+func aaeOptimizers(c Config) []optimizer {
+	return []optimizer{
+		{"ae", []string{encoderGroup, decoderGroup}, c.LR},
+		{"discriminator", []string{latentGroup}, c.adversaryLR()},
+		{"generator", []string{encoderGroup}, c.adversaryLR()},
+	}
+}
+
+func (m *Autoencoder) aaeObjectives(p pass, x *torch.Tensor) []objective {
+	recon, z := m.reconstructAndEncode(p, x)
+	real := m.latentDisc.apply(p, p.noise.normal(p.s, x.Shape()[0], m.cfg.Latent))
+	fake := m.latentDisc.apply(p, z)
+	adversary := func(target float32, logits *torch.Tensor) *torch.Tensor {
+		if m.cfg.Quirks {
+			// The authors' code takes the logit for a probability, which leaves
+			// no gradient for a logit outside of (0, 1).
+			return clippedBCE(p.s.Full(target, logits.Shape()...), logits)
+		}
+		return bce(p, target, logits)
+	}
+	return []objective{
+		{"recon", m.reconLoss(recon, x), "ae"},
+		{"discriminator", adversary(1, real).Add(adversary(0, fake)), "discriminator"},
+		{"generator", adversary(1, fake), "generator"},
+	}
+}
+
+// reconstructAndEncode returns the reconstructions of x before the sigmoid and
+// the latents that the other losses see. With batch normalisation the authors'
+// code encodes a second time for these, by the running statistics.
+func (m *Autoencoder) reconstructAndEncode(p pass, x *torch.Tensor) (logits, z *torch.Tensor) {
+	train := p
+	train.batchStats = m.cfg.Norm != NormNone
+	z = m.encoder.apply(train, x)
+	logits = m.decoder.apply(train, z)
+	if train.batchStats {
+		z = m.encoder.apply(p, x)
+	}
+	return logits, z
+}
