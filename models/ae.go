@@ -70,7 +70,7 @@ const kerasFuzz = 1e-7
 func clippedBCE(target, x *torch.Tensor) *torch.Tensor {
 	q := x.Clamp(kerasFuzz, 1-kerasFuzz)
 	yes := target.Mul(q.Affine(1, kerasFuzz).Log())
-	no := target.Affine(-1, 1).Mul(q.Affine(-1, 1+kerasFuzz).Log())
+	no := target.Affine(-1, 1).Mul(q.Affine(-1, 1).Affine(1, kerasFuzz).Log()) // 1 - q is exact near 1, 1+1e-7 is not
 	return yes.Add(no).Mean().Affine(-1, 0)
 }
 

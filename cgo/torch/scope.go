@@ -374,3 +374,6 @@ func (o *Owned) Set(data []float32) error {
 	defer runtime.KeepAlive(o)
 	return statusError(C.nln_tensor_assign_f32(o.p, floats(data), C.int64_t(len(data))))
 }
+
+// Scope returns the scope that t belongs to.
+func (t *Tensor) Scope() *Scope { return t.s }
