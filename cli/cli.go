@@ -1,0 +1,231 @@
+// Package cli is the command line of nlnctl. Run does what the program does, so
+// that tests run it in their own process.
+//
+// Results go to standard output, everything else to standard error. A failure
+// is one line "nlnctl: what went wrong", with a line "hint: ..." where something
+// is known to mend it.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/nlnctl/nlnctl/bundle"
+	"github.com/nlnctl/nlnctl/cgo/torch"
+	"github.com/nlnctl/nlnctl/internal/atomicfile"
+	"github.com/nlnctl/nlnctl/models"
+	ucli "github.com/urfave/cli/v2"
+)
+
+// Exit statuses of the program.
+const (
+	exitOK          = 0
+	exitFailure     = 1   // something went wrong; standard error says what
+	exitUsage       = 2   // the command line is not one the program knows
+	exitIncomplete  = 3   // done, but some images could not be scored; their rows say why
+	exitInterrupted = 130 // stopped by an interrupt
+)
+
+// Env is what the program gets from its surroundings.
+type Env struct {
+	Stdout, Stderr io.Writer
+	Version        string // of the program; empty for a development build
+}
+
+// Run runs the program with arguments, without its own name, and returns its
+// exit status.
+func Run(ctx context.Context, env Env, args []string) int {
+	app := newApp(env)
+	err := app.RunContext(ctx, append([]string{app.Name}, flagsFirst(app, args)...))
+	if err == nil {
+		return exitOK
+	}
+	var usage *usageError
+	var incomplete *incompleteError
+	fmt.Fprintf(env.Stderr, "nlnctl: %s\n", strings.ReplaceAll(err.Error(), "\n", "\nnlnctl: "))
+	switch {
+	case errors.As(err, &usage):
+		fmt.Fprintf(env.Stderr, "hint: see \"nlnctl %shelp\"\n", usage.command)
+		return exitUsage
+	case errors.As(err, &incomplete):
+		return exitIncomplete
+	}
+	if hint := hint(err); hint != "" {
+		fmt.Fprintf(env.Stderr, "hint: %s\n", hint)
+	}
+	if ctx.Err() != nil {
+		return exitInterrupted
+	}
+	return exitFailure
+}
+
+// hint returns what is known to mend err, or "".
+func hint(err error) string {
+	var load *torch.LoadError
+	var hinted *hintedError
+	switch {
+	case errors.As(err, &hinted):
+		return hinted.hint
+	case errors.As(err, &load):
+		return load.Hint()
+	case errors.Is(err, torch.ErrOutOfMemory):
+		return "use a smaller --batch, or a machine with more memory"
+	case errors.Is(err, models.ErrDiverged):
+		return "pass a smaller --lr"
+	case errors.Is(err, models.ErrOtherTraining):
+		return "delete the checkpoint to begin anew, or repeat the command that made it"
+	case errors.Is(err, bundle.ErrNotABundle):
+		return "a bundle is a directory that \"nlnctl train\" wrote"
+	case errors.Is(err, atomicfile.ErrExists):
+		return "choose another name, or pass --force to replace a bundle"
+	case errors.Is(err, fs.ErrPermission):
+		return "check who owns the file and its directory"
+	}
+	return ""
+}
+
+// usageError is an error of the command line itself.
+type usageError struct {
+	command string // with a space behind it, or empty
+	err     error
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func badUsage(c *ucli.Context, format string, args ...any) error {
+	return &usageError{c.Command.FullName() + " --", fmt.Errorf(format, args...)}
+}
+
+// incompleteError reports that a command did its work but for some images.
+type incompleteError struct{ bad, total int }
+
+func (e *incompleteError) Error() string {
+	return fmt.Sprintf("%d of %d images could not be scored; their rows have a status other than \"ok\" and a reason", e.bad, e.total)
+}
+
+// hintedError is an error with what mends it.
+type hintedError struct {
+	error
+	hint string
+}
+
+func (e *hintedError) Unwrap() error { return e.error }
+
+const description = `nlnctl learns what normal images look like and finds the ones that are not, by
+Nearest Latent Neighbours (https://arxiv.org/abs/2111.06150).
+
+DATA is KIND:LOCATION: mnist:DIR, fashion-mnist:DIR, cifar-10:DIR|FILE,
+mvtec:DIR/category, folder:DIR, or a plain path, whose kind is found out.
+
+   nlnctl data synth -o glyphs                      a data set to try things with
+   nlnctl train --data glyphs -o glyphs.nln         learn from its normal images
+   nlnctl score -m glyphs.nln IMAGE...              score images
+   nlnctl eval  -m glyphs.nln --html glyphs.html    how well it tells them apart
+
+Exit status: 0 done; 1 failed; 2 wrong usage; 3 done, but some images could not
+be scored; 130 interrupted.`
+
+func newApp(env Env) *ucli.App {
+	app := &ucli.App{
+		Name:                 "nlnctl",
+		Usage:                "image novelty detection by Nearest Latent Neighbours",
+		UsageText:            "nlnctl COMMAND [options]",
+		Description:          description,
+		HideVersion:          true, // "nlnctl version" says more
+		EnableBashCompletion: true,
+		Suggest:              true,
+		Writer:               env.Stdout,
+		ErrWriter:            env.Stderr,
+		ExitErrHandler:       func(*ucli.Context, error) {}, // Run reports
+		OnUsageError:         onUsageError,
+		Commands: []*ucli.Command{
+			trainCommand(env), scoreCommand(env), evalCommand(env), inspectCommand(env),
+			dataCommand(env), doctorCommand(env), versionCommand(env), completionCommand(env),
+		},
+		Action: func(c *ucli.Context) error {
+			if c.Args().Present() {
+				return &usageError{"", fmt.Errorf("unknown command %q", c.Args().First())}
+			}
+			return ucli.ShowAppHelp(c)
+		},
+	}
+	setUsageErrors(app.Commands)
+	return app
+}
+
+func setUsageErrors(commands []*ucli.Command) {
+	for _, c := range commands {
+		c.OnUsageError = onUsageError
+		setUsageErrors(c.Subcommands)
+	}
+}
+
+func onUsageError(c *ucli.Context, err error, _ bool) error {
+	name := ""
+	if c.Command != nil && c.Command.Name != "nlnctl" {
+		name = c.Command.FullName() + " --"
+	}
+	return &usageError{name, err}
+}
+
+// flagsFirst moves the options of a command before its other arguments, since
+// urfave/cli stops reading options at the first argument that is none: "score
+// -m BUNDLE a.png -o rows.jsonl" is as good as "score -m BUNDLE -o rows.jsonl a.png".
+func flagsFirst(app *ucli.App, args []string) []string {
+	commands, i := app.Commands, 0
+	var flags []ucli.Flag
+	for i < len(args) {
+		c := commandNamed(commands, args[i])
+		if c == nil {
+			break
+		}
+		commands, flags = c.Subcommands, c.Flags
+		i++
+	}
+	head, rest := args[:i], args[i:]
+	var options, others []string
+	for k := 0; k < len(rest); k++ {
+		a := rest[k]
+		if a == "--" {
+			others = append(others, rest[k:]...)
+			break
+		}
+		if len(a) < 2 || a[0] != '-' {
+			others = append(others, a)
+			continue
+		}
+		options = append(options, a)
+		if !strings.Contains(a, "=") && takesValue(flags, strings.TrimLeft(a, "-")) && k+1 < len(rest) {
+			k++
+			options = append(options, rest[k])
+		}
+	}
+	out := append([]string{}, head...)
+	return append(append(out, options...), others...)
+}
+
+func commandNamed(commands []*ucli.Command, name string) *ucli.Command {
+	for _, c := range commands {
+		if c.HasName(name) {
+			return c
+		}
+	}
+	return nil
+}
+
+func takesValue(flags []ucli.Flag, name string) bool {
+	for _, f := range flags {
+		for _, n := range f.Names() {
+			if n == name {
+				_, isBool := f.(*ucli.BoolFlag)
+				return !isBool
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,175 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/nlnctl/nlnctl/cgo/torch"
+	ucli "github.com/urfave/cli/v2"
+)
+
+// Options that several commands have.
+
+func modelFlag() ucli.Flag {
+	return &ucli.StringFlag{Name: "model", Aliases: []string{"m"}, Usage: "the `BUNDLE` to use, a directory that train wrote", Required: true}
+}
+
+func threadsFlag() ucli.Flag {
+	return &ucli.IntFlag{Name: "threads", Usage: "compute with `N` threads; 0 means one a processor"}
+}
+
+func jsonFlag(what string) ucli.Flag {
+	return &ucli.BoolFlag{Name: "json", Usage: "print " + what + " as JSON"}
+}
+
+func quietFlag() ucli.Flag {
+	return &ucli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress"}
+}
+
+// useCore sets the native core up as the options say.
+func useCore(c *ucli.Context) error {
+	if n := c.Int("threads"); n < 0 {
+		return badUsage(c, "--threads is %d, want 0 or more", n)
+	} else if err := torch.SetThreads(n); err != nil {
+		return err
+	}
+	return torch.Load()
+}
+
+func noArguments(c *ucli.Context) error {
+	if c.Args().Present() {
+		return badUsage(c, "unexpected argument %q", c.Args().First())
+	}
+	return nil
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// ints reads a list such as "1,2,5".
+func ints(s string) ([]int, error) {
+	var v []int
+	for f := range strings.SplitSeq(s, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(f))
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a whole number", f)
+		}
+		v = append(v, n)
+	}
+	return v, nil
+}
+
+// floats reads a list such as "0,0.5,1".
+func floats(s string) ([]float64, error) {
+	var v []float64
+	for f := range strings.SplitSeq(s, ",") {
+		n, err := strconv.ParseFloat(strings.TrimSpace(f), 64)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a number", f)
+		}
+		v = append(v, n)
+	}
+	return v, nil
+}
+
+// peakMemory returns the largest resident size of the process so far, in bytes.
+func peakMemory() int64 {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return u.Maxrss * 1024 // Linux counts in kilobytes
+}
+
+func megabytes(n int64) string { return fmt.Sprintf("%.0f MB", float64(n)/1e6) }
+
+// A meter shows how far a long piece of work is: on a terminal one line that
+// changes, elsewhere a line from time to time.
+type meter struct {
+	w        io.Writer // nil: silent
+	terminal bool
+	last     time.Time
+	open     bool // a line on the terminal is unfinished
+}
+
+func newMeter(c *ucli.Context, w io.Writer) *meter {
+	m := &meter{w: w, last: time.Now()}
+	if c.Bool("quiet") {
+		m.w = nil
+	}
+	if f, ok := w.(*os.File); ok {
+		if st, err := f.Stat(); err == nil {
+			m.terminal = st.Mode()&os.ModeCharDevice != 0
+		}
+	}
+	return m
+}
+
+// show displays a line unless one was shown a moment ago.
+func (m *meter) show(format string, args ...any) {
+	every := 10 * time.Second
+	if m.terminal {
+		every = 100 * time.Millisecond
+	}
+	if m.w == nil || time.Since(m.last) < every {
+		return
+	}
+	m.last = time.Now()
+	if m.terminal {
+		fmt.Fprintf(m.w, "\r\x1b[K"+format, args...)
+		m.open = true
+		return
+	}
+	fmt.Fprintf(m.w, format+"\n", args...)
+}
+
+// say ends the line and displays another for good.
+func (m *meter) say(format string, args ...any) {
+	m.clear()
+	if m.w != nil {
+		fmt.Fprintf(m.w, format+"\n", args...)
+	}
+}
+
+// clear removes an unfinished line.
+func (m *meter) clear() {
+	if m.open {
+		fmt.Fprint(m.w, "\r\x1b[K")
+		m.open = false
+	}
+}
+
+// remaining estimates how long work takes that is done of total after elapsed.
+func remaining(elapsed time.Duration, done, total int) time.Duration {
+	if done == 0 {
+		return 0
+	}
+	return (time.Duration(float64(elapsed) / float64(done) * float64(total-done))).Round(time.Second)
+}
+
+// parallel calls f for 0 to n-1 from as many goroutines as there are processors.
+func parallel(n int, f func(i int)) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), n) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+				f(int(i))
+			}
+		})
+	}
+	wg.Wait()
+}

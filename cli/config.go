@@ -1,0 +1,272 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/models"
+	"github.com/nlnctl/nlnctl/nln"
+	ucli "github.com/urfave/cli/v2"
+	"go.yaml.in/yaml/v3"
+)
+
+// settings is everything that decides what train makes of some images.
+type settings struct {
+	model   models.Config
+	scoring nln.Config
+	scale   dataset.Scale // "" leaves the data set's own
+	held    float64       // share of the normal images held out for calibration
+}
+
+// A setting is one value that a configuration file may give; flag is the option
+// of the same meaning, if there is one.
+type setting struct {
+	name, flag, doc string
+	value           any // pointer to the value
+}
+
+// table lists the settings in the order in which they are printed.
+func (s *settings) table() []setting {
+	m, p := &s.model, &s.scoring
+	return []setting{
+		{"latent", "latent", "length of a latent vector", &m.Latent},
+		{"filters", "", "of the three convolutions for small images: up (32, 64, 128) or const (32 each)", &m.Filters},
+		{"norm", "", "none, or code: batch normalisation as the authors' code runs it", &m.Norm},
+		{"loss", "loss", "reconstruction loss: mse, bce or l1", &m.Loss},
+		{"lr", "lr", "learning rate of Adam", &m.LR},
+		{"lr_adversary", "", "the same for discriminators and what deceives them; 0: lr", &m.LRAdv},
+		{"quirks", "", "adversarial losses as the authors' code has them", &m.Quirks},
+		{"batch", "batch", "images in a training step", &m.Batch},
+		{"epochs", "epochs", "passes over the images", &m.Epochs},
+		{"steps", "steps", "training steps instead of epochs, if positive", &m.Steps},
+		{"seed", "seed", "of everything random", &m.Seed},
+		{"scale", "", "of pixels to [0, 1]: minmax (each channel of each image), div255, or empty: the data set's own", (*string)(&s.scale)},
+		{"held_out", "", "share of the normal images held out for calibration", &s.held},
+		{"neighbors", "neighbors", "nearest normal images to compare with", &p.K},
+		{"alpha", "alpha", "weight of the error term; the distance has the rest", &p.Alpha},
+		{"fpr", "", "share of normal images that may be called novel", &p.FPR},
+		{"max_neighbors", "", "largest number of neighbours that can be chosen later", &p.MaxK},
+		{"cache", "", "of reconstructions: uint8 or float32", (*string)(&p.Cache)},
+	}
+}
+
+// defaultSettings returns the settings of a preset.
+func defaultSettings(preset, arch string, shape dataset.Shape) (*settings, error) {
+	m, err := models.Preset(preset, arch, shape)
+	return &settings{model: m, scoring: nln.DefaultConfig(), held: 0.1}, err
+}
+
+// check returns an error if the settings cannot be.
+func (s *settings) check() error {
+	err := s.model.Check()
+	if !(s.held > 0 && s.held < 1) {
+		err = errors.Join(err, fmt.Errorf("held_out is %v, want more than 0 and less than 1", s.held))
+	}
+	if s.scale != "" && s.scale != dataset.ScaleMinMax && s.scale != dataset.Scale255 {
+		err = errors.Join(err, fmt.Errorf("scale is %q, want %s or %s", s.scale, dataset.ScaleMinMax, dataset.Scale255))
+	}
+	p := s.scoring
+	if p.K < 1 || p.MaxK < p.K {
+		err = errors.Join(err, fmt.Errorf("neighbors is %d and max_neighbors %d, want 1 <= neighbors <= max_neighbors", p.K, p.MaxK))
+	}
+	if !(p.Alpha >= 0 && p.Alpha <= 1) {
+		err = errors.Join(err, fmt.Errorf("alpha is %v, want 0 to 1", p.Alpha))
+	}
+	if !(p.FPR > 0 && p.FPR < 1) {
+		err = errors.Join(err, fmt.Errorf("fpr is %v, want more than 0 and less than 1", p.FPR))
+	}
+	if p.Cache != nln.CacheUint8 && p.Cache != nln.CacheFloat32 {
+		err = errors.Join(err, fmt.Errorf("cache is %q, want %s or %s", p.Cache, nln.CacheUint8, nln.CacheFloat32))
+	}
+	return err
+}
+
+// set reads text into the setting.
+func (s setting) set(text string) (err error) {
+	switch v := s.value.(type) {
+	case *int:
+		*v, err = strconv.Atoi(text)
+	case *uint64:
+		*v, err = strconv.ParseUint(text, 10, 64)
+	case *float64:
+		*v, err = strconv.ParseFloat(text, 64)
+	case *bool:
+		*v, err = strconv.ParseBool(text)
+	case *string:
+		*v = text
+	}
+	if err != nil {
+		return fmt.Errorf("%q is not %s", text, s.kind())
+	}
+	return nil
+}
+
+func (s setting) kind() string {
+	switch s.value.(type) {
+	case *int, *uint64:
+		return "a whole number"
+	case *float64:
+		return "a number"
+	case *bool:
+		return "true or false"
+	}
+	return "a text"
+}
+
+func (s setting) String() string {
+	switch v := s.value.(type) {
+	case *int:
+		return strconv.Itoa(*v)
+	case *uint64:
+		return strconv.FormatUint(*v, 10)
+	case *float64:
+		return strconv.FormatFloat(*v, 'g', -1, 64)
+	case *bool:
+		return strconv.FormatBool(*v)
+	case *string:
+		if *v == "" {
+			return `""`
+		}
+		return *v
+	}
+	panic("cli: setting of an unknown type")
+}
+
+// sources says where the value of each setting comes from.
+type sources map[string]string
+
+// resolve returns the settings for images of a shape: the preset's, over them
+// the configuration file's, over these the command line's.
+func (o trainOptions) resolve(shape dataset.Shape) (*settings, sources, error) {
+	s, err := defaultSettings(o.preset, o.arch, shape)
+	if err != nil {
+		return nil, nil, err
+	}
+	from := sources{}
+	table := s.table()
+	for _, t := range table {
+		from[t.name] = "preset " + o.preset
+	}
+	if o.config != "" {
+		if err := readConfig(o.config, table, from); err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, t := range table {
+		if text, ok := o.flags[t.flag]; ok && t.flag != "" {
+			if err := t.set(text); err != nil {
+				return nil, nil, fmt.Errorf("--%s: %w", t.flag, err)
+			}
+			from[t.name] = "--" + t.flag
+		}
+	}
+	if _, ok := o.flags["epochs"]; ok {
+		s.model.Steps = 0 // what a file says of steps is not meant then
+	}
+	s.scoring.MaxK = max(s.scoring.MaxK, s.scoring.K)
+	return s, from, s.check()
+}
+
+// readConfig reads the settings in a YAML file.
+func readConfig(path string, table []setting, from sources) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if len(doc.Content) == 0 {
+		return nil // an empty file
+	}
+	root := doc.Content[0]
+	if root.Kind != yaml.MappingNode {
+		return fmt.Errorf("%s:%d: want lines of the form \"name: value\"", path, root.Line)
+	}
+	var errs []error
+	seen := map[string]int{}
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		key, value := root.Content[i], root.Content[i+1]
+		at := fmt.Sprintf("%s:%d", path, key.Line)
+		j := slices.IndexFunc(table, func(s setting) bool { return s.name == key.Value })
+		switch {
+		case j < 0:
+			errs = append(errs, fmt.Errorf("%s: unknown setting %q, nearest is %q", at, key.Value, nearest(key.Value, table)))
+		case seen[key.Value] > 0:
+			errs = append(errs, fmt.Errorf("%s: %q is set in line %d already", at, key.Value, seen[key.Value]))
+		case value.Kind != yaml.ScalarNode:
+			errs = append(errs, fmt.Errorf("%s: %s: want %s", at, key.Value, table[j].kind()))
+		default:
+			if err := table[j].set(value.Value); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %s: %w", at, key.Value, err))
+			}
+			from[key.Value] = at
+		}
+		seen[key.Value] = key.Line
+	}
+	return errors.Join(errs...)
+}
+
+// nearest returns the name of the setting with the fewest letters to change.
+func nearest(name string, table []setting) string {
+	return slices.MinFunc(table, func(a, b setting) int {
+		return cmp.Compare(distance(name, a.name), distance(name, b.name))
+	}).name
+}
+
+// distance is the number of letters to insert, delete or replace (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j+1]+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// printConfig writes the settings as a configuration file that says where each
+// value comes from.
+func printConfig(w io.Writer, o trainOptions, shape dataset.Shape) error {
+	s, from, err := o.resolve(shape)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "# nlnctl train --arch %s --preset %s, for images of %v\n", o.arch, o.preset, shape)
+	for _, t := range s.table() {
+		line := fmt.Sprintf("%s: %s", t.name, t)
+		if _, err := fmt.Fprintf(w, "%-24s # %s; %s\n", line, from[t.name], t.doc); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setFlags returns the options of the table that the command line gives.
+func setFlags(c *ucli.Context) map[string]string {
+	flags := map[string]string{}
+	for _, t := range new(settings).table() {
+		if t.flag != "" && c.IsSet(t.flag) {
+			flags[t.flag] = strings.TrimSpace(fmt.Sprint(c.Value(t.flag)))
+		}
+	}
+	return flags
+}

@@ -1,0 +1,254 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/nlnctl/nlnctl/cgo/torch"
+	"github.com/nlnctl/nlnctl/faissindex"
+	"github.com/nlnctl/nlnctl/nln"
+	ucli "github.com/urfave/cli/v2"
+)
+
+// A check is one line of what doctor finds.
+type check struct {
+	Name  string `json:"name"`
+	OK    bool   `json:"ok"`
+	Found string `json:"found"`
+	Fix   string `json:"fix,omitempty"`
+}
+
+func doctorCommand(env Env) *ucli.Command {
+	return &ucli.Command{
+		Name:      "doctor",
+		Usage:     "check that everything the program needs is there and works",
+		UsageText: "nlnctl doctor [--json]",
+		Description: `Loads the native core, tries libtorch and FAISS on a small problem, looks at the
+libraries they use, and says for each failure what mends it. The exit status is
+1 if anything fails.`,
+		Flags: []ucli.Flag{threadsFlag(), jsonFlag("what it found")},
+		Action: func(c *ucli.Context) error {
+			if err := noArguments(c); err != nil {
+				return err
+			}
+			if err := torch.SetThreads(c.Int("threads")); err != nil {
+				return err
+			}
+			checks := examine(c, env)
+			if c.Bool("json") {
+				if err := printJSON(env.Stdout, checks); err != nil {
+					return err
+				}
+			} else if err := printChecks(env, checks); err != nil {
+				return err
+			}
+			failed := 0
+			for _, ch := range checks {
+				if !ch.OK {
+					failed++
+				}
+			}
+			if failed > 0 {
+				return fmt.Errorf("%d of %d checks failed", failed, len(checks))
+			}
+			return nil
+		},
+	}
+}
+
+func printChecks(env Env, checks []check) error {
+	w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
+	for _, ch := range checks {
+		mark := "ok"
+		if !ch.OK {
+			mark = "FAIL"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", mark, ch.Name, ch.Found)
+		if ch.Fix != "" {
+			fmt.Fprintf(w, "\t\tfix: %s\n", ch.Fix)
+		}
+	}
+	return w.Flush()
+}
+
+func examine(c *ucli.Context, env Env) []check {
+	checks := []check{{Name: "program", OK: true, Found: fmt.Sprintf("nlnctl %s, %s, %s/%s", env.version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)}}
+	if err := torch.Load(); err != nil {
+		ch := check{Name: "core", Found: err.Error(), Fix: hint(err)}
+		if lib := missingLibrary(err); lib != "" {
+			ch.Fix = fmt.Sprintf("install the package that holds %s (Debian, Ubuntu: make deps)", lib)
+		}
+		return append(checks, ch)
+	}
+	checks = append(checks, check{Name: "core", OK: true, Found: torch.CorePath()})
+	checks = append(checks, libraries()...)
+	return append(checks, tryTorch(), tryFAISS(c), openMP(), blas())
+}
+
+// missingLibrary returns the shared library that the dynamic linker did not
+// find for the core, or "".
+func missingLibrary(err error) string {
+	for _, part := range strings.Split(err.Error(), "; ") {
+		if before, _, ok := strings.Cut(part, ": cannot open shared object file"); ok && !strings.HasPrefix(part, "libnlncore.so") {
+			return before[strings.LastIndex(before, " ")+1:]
+		}
+	}
+	return ""
+}
+
+func libraries() []check {
+	text, err := torch.Info()
+	var n nativeInfo
+	if err == nil {
+		err = json.Unmarshal(text, &n)
+	}
+	if err != nil {
+		return []check{{Name: "libraries", Found: err.Error()}}
+	}
+	cuda := "none: this core computes on the processor"
+	if n.CUDA {
+		cuda = "yes"
+	}
+	oneDNN, _, _ := strings.Cut(n.OneDNN, " (")
+	return []check{
+		{Name: "libtorch", OK: true, Found: strings.Join(nonEmpty(n.Libtorch, oneDNN, n.SIMD), ", ")},
+		{Name: "faiss", OK: true, Found: strings.TrimSpace(n.FAISS + " " + n.FAISSOptions)},
+		{Name: "threads", OK: true, Found: fmt.Sprintf("%d of %d processors", n.Threads, runtime.NumCPU())},
+		{Name: "cuda", OK: true, Found: cuda},
+	}
+}
+
+func nonEmpty(texts ...string) []string {
+	return slices.DeleteFunc(texts, func(s string) bool { return s == "" })
+}
+
+// tryTorch multiplies matrices whose product is known and times it.
+func tryTorch() check {
+	const n = 512
+	ch := check{Name: "matrix product"}
+	var seconds float64
+	err := torch.Run(func() error {
+		s := torch.NewScope(torch.CPU)
+		defer s.Close()
+		a, b := s.Full(2, n, n), s.Full(3, n, n)
+		start := time.Now()
+		const times = 20
+		var p *torch.Tensor
+		for range times {
+			p = a.MatMul(b)
+		}
+		sum := float64(p.Mean().Item())
+		seconds = time.Since(start).Seconds() / times
+		if s.Err() == nil && math.Abs(sum-6*n) > 1e-3*6*n {
+			return fmt.Errorf("the product is %v, want %v", sum, 6*n)
+		}
+		return s.Err()
+	})
+	if err != nil {
+		ch.Found, ch.Fix = err.Error(), "reinstall libtorch"
+		return ch
+	}
+	speed := 2 * n * n * n / seconds / 1e9
+	ch.OK, ch.Found = true, fmt.Sprintf("%.0f GFLOP/s", speed)
+	return ch
+}
+
+// tryFAISS searches a few vectors whose neighbours are known.
+func tryFAISS(c *ucli.Context) check {
+	ch := check{Name: "search"}
+	x, err := faissindex.New(2)
+	if err == nil {
+		defer x.Close()
+		err = x.Add(c.Context, []float32{0, 0, 3, 4, 6, 8})
+	}
+	var nb nln.Neighbors
+	if err == nil {
+		nb, err = x.Search(c.Context, []float32{6, 8}, 2, nb)
+	}
+	if err == nil && (!slices.Equal(nb.IDs, []int64{2, 1}) || !slices.Equal(nb.Dist, []float32{0, 5})) {
+		err = fmt.Errorf("neighbours are %v at %v, want [2 1] at [0 5]", nb.IDs, nb.Dist)
+	}
+	if err != nil {
+		ch.Found, ch.Fix = err.Error(), "build the core anew with \"make core\""
+		return ch
+	}
+	ch.OK, ch.Found = true, "neighbours and distances are right"
+	return ch
+}
+
+// mapped returns the real paths of the shared libraries in the process whose
+// names begin with one of the prefixes.
+func mapped(prefixes ...string) ([]string, error) {
+	text, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for line := range strings.Lines(string(text)) {
+		i := strings.IndexByte(line, '/')
+		if i < 0 {
+			continue
+		}
+		path := strings.TrimSpace(line[i:])
+		for _, p := range prefixes {
+			if strings.HasPrefix(filepath.Base(path), p) && !slices.Contains(found, path) {
+				found = append(found, path)
+			}
+		}
+	}
+	return found, nil
+}
+
+// openMP makes sure that there is one OpenMP runtime: two compete for the same
+// processors, and can crash.
+func openMP() check {
+	ch := check{Name: "openmp"}
+	found, err := mapped("libgomp", "libomp", "libiomp")
+	switch {
+	case err != nil:
+		ch.Found = err.Error()
+	case len(found) != 1:
+		ch.Found = fmt.Sprintf("%d runtimes: %s", len(found), strings.Join(found, ", "))
+		ch.Fix = "use libraries that are built with one OpenMP runtime, such as the distribution's"
+	default:
+		ch.OK, ch.Found = true, found[0]
+	}
+	return ch
+}
+
+// blas makes sure that matrix products are done by a fast library that shares
+// the one OpenMP runtime.
+func blas() check {
+	ch := check{Name: "blas"}
+	found, err := mapped("libopenblas", "libblas.so", "libmkl_core", "libmkl_rt", "libblis", "libatlas")
+	if err != nil {
+		ch.Found = err.Error()
+		return ch
+	}
+	found = slices.DeleteFunc(found, func(p string) bool {
+		// OpenBLAS brings a libblas of its own, a thin layer over itself.
+		return strings.HasPrefix(filepath.Base(p), "libblas.so") && strings.Contains(p, "openblas")
+	})
+	ch.Found = strings.Join(found, ", ")
+	switch {
+	case len(found) == 0:
+		ch.OK, ch.Found = true, "built into libtorch"
+	case len(found) > 1:
+		ch.Fix = "leave one of them: apt install libopenblas0-openmp, then update-alternatives --config libblas.so.3-x86_64-linux-gnu"
+	case strings.Contains(found[0], "pthread"):
+		ch.Fix = "apt install libopenblas0-openmp: this one has threads of its own beside OpenMP's"
+	case strings.Contains(found[0], "libblas.so"):
+		ch.Fix = "apt install libopenblas0-openmp: this is the reference BLAS, twenty times slower"
+	default:
+		ch.OK = true
+	}
+	return ch
+}

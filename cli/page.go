@@ -1,0 +1,72 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/nlnctl/nlnctl/internal/atomicfile"
+	"github.com/nlnctl/nlnctl/report"
+)
+
+// examples is how many pictures of each kind a page shows.
+const examples = 8
+
+// writePage writes the evaluation as an HTML page.
+func (ev *evaluation) writePage(ctx context.Context, path string) error {
+	p, err := ev.page(ctx)
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(path, p.WriteHTML)
+}
+
+func (ev *evaluation) page(ctx context.Context) (*report.Page, error) {
+	p := report.New("Nearest Latent Neighbours on "+baseName(ev.Data), ev.bundle.Scorer)
+	p.Results, p.Novel = ev.Results, ev.truth
+	for i := range ev.truth {
+		p.Scores = append(p.Scores, ev.bundle.Scorer.Calibration().Score(ev.parts, i))
+		if ev.test.Labels != nil {
+			p.Classes = append(p.Classes, className(ev.test, i))
+		}
+	}
+	m := ev.bundle.Manifest
+	task := string(ev.Protocol)
+	if ev.Class != "" {
+		task += ", class " + ev.Class
+	}
+	fact := func(name, format string, args ...any) {
+		p.Facts = append(p.Facts, report.Fact{Name: name, Value: fmt.Sprintf(format, args...)})
+	}
+	fact("data", "%s (%s): %d images, %d novel", ev.Data, task, ev.Images, ev.Novel)
+	fact("training", "%s, %d steps of %d images, loss %s, learning rate %g, seed %d, %.0f s",
+		m.Model.Arch, m.Training.Steps, m.Model.Batch, m.Model.Loss, m.Model.LR, m.Model.Seed, m.Training.Seconds)
+	fact("scoring", "%.0f images/s", float64(ev.Images)/ev.Seconds["score"])
+	fact("peak memory", "%s", megabytes(ev.Memory))
+	fact("bundle", "%s", ev.bundle.Digest[:16])
+	return p, p.Illustrate(ctx, ev.bundle.Scorer, ev.test, func(id int64) string { return ev.bundle.Train[id].Name }, examples)
+}
+
+// writePicture writes some telling examples as one PNG: novel images that were
+// found and an ordinary one.
+func (ev *evaluation) writePicture(ctx context.Context, path string) error {
+	p, err := ev.page(ctx)
+	if err != nil {
+		return err
+	}
+	var some []report.Example
+	for _, g := range p.Groups {
+		some = append(some, g.Examples[:min(2, len(g.Examples))]...)
+	}
+	return atomicfile.Write(path, func(w io.Writer) error { return report.WritePNG(w, some) })
+}
+
+// baseName returns the last element of a data spec's location.
+func baseName(spec string) string {
+	if _, location, ok := strings.Cut(spec, ":"); ok {
+		spec = location
+	}
+	return filepath.Base(spec)
+}

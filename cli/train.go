@@ -1,0 +1,241 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nlnctl/nlnctl/bundle"
+	"github.com/nlnctl/nlnctl/cgo/torch"
+	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/faissindex"
+	"github.com/nlnctl/nlnctl/models"
+	"github.com/nlnctl/nlnctl/nln"
+	ucli "github.com/urfave/cli/v2"
+)
+
+type trainOptions struct {
+	data, out, protocol, class string
+	preset, arch, config       string
+	flags                      map[string]string // settings that the command line gives
+	resume, force              bool
+}
+
+func trainCommand(env Env) *ucli.Command {
+	return &ucli.Command{
+		Name:      "train",
+		Usage:     "learn from normal images and write a bundle",
+		UsageText: "nlnctl train --data DATA -o BUNDLE [options]",
+		Description: `Trains an autoencoder on the normal images of DATA, indexes their latents and
+calibrates the scores on a tenth of them that it holds out. With --protocol miso
+the images of --class are novel and all others normal; with simo it is the other
+way round; without one all training images are normal.
+
+An interrupt keeps what was learnt in BUNDLE.checkpoint; --resume goes on there.
+
+   nlnctl train --data mnist:DIR --protocol miso --class 2 --steps 2000 --lr 1e-3 -o two.nln
+   nlnctl train --data folder:good-parts -o parts.nln`,
+		Flags: []ucli.Flag{
+			&ucli.StringFlag{Name: "data", Usage: "the `DATA` to learn from", Required: true},
+			&ucli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "the `BUNDLE` to write"},
+			&ucli.StringFlag{Name: "protocol", Usage: "which images are normal: `miso|simo`"},
+			&ucli.StringFlag{Name: "class", Usage: "the `CLASS` that the protocol is about, by name or number"},
+			&ucli.StringFlag{Name: "arch", Value: models.ArchAE, Usage: "the model: `" + strings.Join(models.Archs(), "|") + "`"},
+			&ucli.StringFlag{Name: "preset", Value: "paper", Usage: "settings of model and training: `" + strings.Join(models.Presets(), "|") + "`"},
+			&ucli.StringFlag{Name: "config", Usage: "read settings from the YAML `FILE`; options go before it"},
+			&ucli.BoolFlag{Name: "print-config", Usage: "print all settings and where they come from, and do nothing"},
+			&ucli.IntFlag{Name: "latent", Usage: "`L`, the length of a latent vector (default: the preset's)"},
+			&ucli.IntFlag{Name: "epochs", Usage: "passes over the images, `N` (default: the preset's)"},
+			&ucli.IntFlag{Name: "steps", Usage: "training steps, `N`, instead of epochs"},
+			&ucli.IntFlag{Name: "batch", Usage: "images in a training step, `N` (default: the preset's)"},
+			&ucli.Float64Flag{Name: "lr", Usage: "learning rate `X` (default: the preset's)"},
+			&ucli.StringFlag{Name: "loss", Usage: "reconstruction loss: `mse|bce|l1` (default: the preset's)"},
+			&ucli.IntFlag{Name: "neighbors", Aliases: []string{"k"}, Value: nln.DefaultPolicy().K, Usage: "`K`, the nearest normal images to compare with"},
+			&ucli.Float64Flag{Name: "alpha", Value: nln.DefaultPolicy().Alpha, Usage: "weight of the error term, `X` in 0..1; the distance has the rest"},
+			&ucli.Uint64Flag{Name: "seed", Usage: "of everything random, `N`"},
+			threadsFlag(), quietFlag(),
+			&ucli.BoolFlag{Name: "resume", Usage: "go on from BUNDLE.checkpoint"},
+			&ucli.BoolFlag{Name: "force", Usage: "replace a bundle that is there"},
+			jsonFlag("the bundle's manifest"),
+		},
+		Action: func(c *ucli.Context) error {
+			opt, err := readTrainOptions(c)
+			if err != nil {
+				return err
+			}
+			if c.Bool("print-config") {
+				sp, err := dataset.Open(opt.data)
+				if err != nil {
+					return err
+				}
+				if sp.Train == nil {
+					return fmt.Errorf("%s has no training images", opt.data)
+				}
+				return printConfig(env.Stdout, opt, sp.Train.Shape())
+			}
+			if err := useCore(c); err != nil {
+				return err
+			}
+			man, err := train(c.Context, env, opt, newMeter(c, env.Stderr))
+			if err != nil {
+				return err
+			}
+			if c.Bool("json") {
+				return printJSON(env.Stdout, man)
+			}
+			_, err = fmt.Fprintln(env.Stdout, opt.out)
+			return err
+		},
+	}
+}
+
+func readTrainOptions(c *ucli.Context) (opt trainOptions, err error) {
+	if err := noArguments(c); err != nil {
+		return opt, err
+	}
+	opt = trainOptions{
+		data: c.String("data"), out: c.String("output"), protocol: c.String("protocol"), class: c.String("class"),
+		preset: c.String("preset"), arch: c.String("arch"), config: c.String("config"), flags: setFlags(c),
+		resume: c.Bool("resume"), force: c.Bool("force"),
+	}
+	for _, name := range []string{"latent", "epochs", "steps", "batch"} {
+		if c.IsSet(name) && c.Int(name) < 1 {
+			return opt, badUsage(c, "--%s is %d, want at least 1", name, c.Int(name))
+		}
+	}
+	if c.IsSet("epochs") && c.IsSet("steps") {
+		return opt, badUsage(c, "--epochs and --steps exclude each other")
+	}
+	if opt.out == "" && !c.Bool("print-config") {
+		return opt, badUsage(c, "--output is missing: the bundle to write")
+	}
+	// Any shape will do to see whether the settings are sound.
+	if _, _, err := opt.resolve(dataset.Shape{C: 1, H: 28, W: 28}); err != nil {
+		return opt, &usageError{"train --", err}
+	}
+	return opt, nil
+}
+
+func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle.Manifest, err error) {
+	if err := bundle.CheckTarget(opt.out, opt.force); err != nil {
+		return man, err
+	}
+	checkpoint := strings.TrimRight(opt.out, "/") + ".checkpoint"
+	if _, err := os.Stat(checkpoint); err == nil && !opt.resume {
+		return man, &hintedError{fmt.Errorf("%s is what an interrupted training left", checkpoint), "pass --resume to go on there, or delete it to begin anew"}
+	} else if errors.Is(err, fs.ErrNotExist) && opt.resume {
+		m.say("%s is not there: beginning anew", checkpoint)
+	}
+	inliers, calib, set, data, err := normalImages(opt, m)
+	if err != nil {
+		return man, err
+	}
+	cfg := set.model
+	model, err := models.New(cfg, torch.CPU)
+	if err != nil {
+		return man, err
+	}
+	defer model.Close()
+	m.say("training on %d images of %v from %s: %d parameters, %d steps of %d images, %d held out for calibration",
+		inliers.Len(), inliers.Shape(), opt.data, model.Parameters(), cfg.TotalSteps(inliers.Len()), cfg.Batch, calib.Len())
+	res, err := models.Train(ctx, model, inliers, models.Options{Checkpoint: checkpoint, Progress: func(p models.Progress) {
+		m.show("step %d of %d, epoch %d, loss %.5f, %.0f images/s, %v left", p.Step, p.Steps, p.Epoch, p.EpochLoss,
+			float64((p.Step-p.Resumed)*cfg.Batch)/p.Elapsed.Seconds(), remaining(p.Elapsed, p.Step-p.Resumed, p.Steps-p.Resumed))
+	}})
+	m.clear()
+	if err != nil {
+		if ctx.Err() != nil {
+			err = &hintedError{err, "repeat the command with --resume to go on from " + checkpoint}
+		}
+		return man, err
+	}
+	m.say("trained %d steps in %.1f s, loss %.5f", res.Steps-res.Resumed, res.Seconds, res.LastLoss)
+	man, err = finish(ctx, env, opt, m, set.scoring, model, inliers, calib, bundle.Manifest{Training: res, Data: data})
+	if err != nil {
+		return man, err
+	}
+	if err := os.Remove(checkpoint); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return man, err
+	}
+	return man, nil
+}
+
+// normalImages reads the data and returns the images to train on, those to
+// calibrate with, and the settings for them.
+func normalImages(opt trainOptions, m *meter) (rest, calib *dataset.Set, s *settings, data bundle.Data, err error) {
+	sp, err := dataset.Open(opt.data)
+	if err != nil {
+		return nil, nil, nil, data, err
+	}
+	for _, note := range sp.Notes() {
+		m.say("note: %s", note)
+	}
+	if sp.Train == nil {
+		return nil, nil, nil, data, fmt.Errorf("%s has no training images", opt.data)
+	}
+	if s, _, err = opt.resolve(sp.Train.Shape()); err != nil {
+		return nil, nil, nil, data, err
+	}
+	if s.scale != "" {
+		sp.Train.Scale = s.scale
+	}
+	task, err := sp.Task(dataset.Protocol(opt.protocol), opt.class)
+	if err != nil {
+		return nil, nil, nil, data, err
+	}
+	inliers := sp.Train.Subset(task.Inliers)
+	keep, out := dataset.Split(inliers.Len(), inliers.Labels, s.held, s.model.Seed)
+	if len(out) == 0 || len(keep) == 0 {
+		return nil, nil, nil, data, fmt.Errorf("%s has %d normal images: too few to hold some out for calibration, at least 10 are needed", opt.data, inliers.Len())
+	}
+	data = bundle.Data{Source: opt.data, Protocol: task.Protocol, Class: opt.class, Scale: inliers.Scale}
+	return inliers.Subset(keep), inliers.Subset(out), s, data, nil
+}
+
+// finish indexes, calibrates and saves.
+func finish(ctx context.Context, env Env, opt trainOptions, m *meter, cfg nln.Config, model *models.Autoencoder, inliers, calib *dataset.Set, man bundle.Manifest) (bundle.Manifest, error) {
+	start := time.Now()
+	index, err := faissindex.New(model.LatentDim())
+	if err != nil {
+		return man, err
+	}
+	defer index.Close()
+	cfg.Progress = func(stage string, done, total int) { m.show("%s: %d of %d images", stage, done, total) }
+	scorer, err := nln.Fit(ctx, model, index, inliers, calib, cfg)
+	m.clear()
+	if err != nil {
+		return man, err
+	}
+	for _, w := range scorer.Warnings() {
+		m.say("warning: %s", w)
+	}
+	if man.Libraries, err = torch.Info(); err != nil {
+		return man, err
+	}
+	man.Created, man.Program = time.Now().UTC().Truncate(time.Second), "nlnctl "+env.version()
+	b := &bundle.Bundle{Manifest: man, Model: model, Index: index, Scorer: scorer}
+	for i := range inliers.Len() {
+		b.Train = append(b.Train, bundle.Image{Name: inliers.ImageName(i), Class: className(inliers, i)})
+	}
+	if err := b.Save(opt.out, opt.force); err != nil {
+		return man, err
+	}
+	m.say("indexed %d images and calibrated on %d in %.1f s; peak memory %s", index.Len(), calib.Len(), time.Since(start).Seconds(), megabytes(peakMemory()))
+	man, _, err = bundle.ReadManifest(opt.out)
+	return man, err
+}
+
+// className returns the class of image i by name, "" for an unlabelled set.
+func className(s *dataset.Set, i int) string {
+	if s.Labels == nil {
+		return ""
+	}
+	if l := s.Labels[i]; l < len(s.Classes) {
+		return s.Classes[l]
+	}
+	return fmt.Sprint(s.Labels[i])
+}
