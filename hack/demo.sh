@@ -1,8 +1,8 @@
 #!/bin/bash
-# demo.sh shows the program at work: it learns what is normal from images of one
-# class, measures how well the nine others are told apart, and scores images one
-# by one. DATA=DIR takes MNIST from DIR (the four idx files); without it the
-# program draws images of its own. Everything is left in build/demo.
+# demo.sh shows the program at work: it learns nine classes of symbols, measures
+# how well the tenth, which it has never seen, is told apart from them, and
+# scores images one by one. DATA=DIR takes MNIST from DIR (the four idx files);
+# without it the program draws symbols of its own. All is left in build/demo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,14 +17,17 @@ run() {
 	"$nlnctl" "$@"
 }
 
-data=${DATA:-}
-if [ -z "$data" ]; then
-	data=$out/glyphs
-	run data synth --format idx -o $data
+if [ -n "${DATA:-}" ]; then
+	data=mnist:$DATA
+	class=2
+else
+	data=mnist:$out/glyphs
+	class=3
+	run data synth --format idx -o $out/glyphs
 fi
-run train --data "mnist:$data" --protocol simo --class 0 --steps 300 -o $out/zero.nln
-run eval -m $out/zero.nln --data "mnist:$data" --protocol simo --class 0
-run score -m $out/zero.nln "mnist:$data" -o $out/scores.csv
+run train --data "$data" --protocol miso --class $class --steps 300 --lr 1e-3 --loss bce -o $out/model.nln
+run eval -m $out/model.nln --html $out/page.html --png $out/picture.png
+run score -m $out/model.nln "$data" -o $out/scores.jsonl
 echo
-echo "the first rows of $out/scores.csv:"
-head -n 4 $out/scores.csv
+echo "look at  $out/page.html  (curves, examples, what was missed)"
+echo "         $out/scores.jsonl  (a row for each image, with the nearest normal ones)"
