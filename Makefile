@@ -51,9 +51,10 @@ test: deps core ## runs all tests (NLN_DATA=DIR: those on real data as well)
 test-nocgo: ## tests what is pure Go without a C compiler
 	@CGO_ENABLED=0 $(GOTEST) nocgo $(PURE)
 
+# Not on real data, which takes minutes there and starts no further goroutines.
 .PHONY: test-race
 test-race: ## tests what is pure Go under the race detector
-	@$(GOTEST) race -race $(PURE)
+	@NLN_DATA= $(GOTEST) race -race $(PURE)
 
 .PHONY: test-asan
 test-asan: ## tests cgo/ under the address sanitizer, in Go and in C++
