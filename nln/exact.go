@@ -187,37 +187,6 @@ func (t *top) offer(sq float64, id int) {
 	}
 }
 
-// SearchOthers finds the k nearest vectors of each query that are not the
-// query itself: self[i] is the id of query i in the index. It leaves out by id,
-// since a distance of 0 may also be another, equal image. At most Len-1
-// vectors are found; an index of one vector is an error.
-//
-// Scores of indexed images need this, or each would find itself.
-func SearchOthers(ctx context.Context, idx Index, queries []float32, self []int64, k int, dst Neighbors) (Neighbors, error) {
-	if n := len(queries) / idx.Dim(); n != len(self) {
-		return dst, fmt.Errorf("nln: search others: %d queries, %d ids", n, len(self))
-	}
-	if k < 1 || idx.Len() < 2 {
-		return dst, fmt.Errorf("nln: search others: k is %d and the index holds %d, want at least 1 and 2", k, idx.Len())
-	}
-	k = min(k, idx.Len()-1)
-	nb, err := idx.Search(ctx, queries, k+1, dst)
-	if err != nil {
-		return dst, err
-	}
-	// Each row moves to or before its old place, so that one pass in place does.
-	for i, id := range self {
-		n := i * k
-		for j := i * (k + 1); j < (i+1)*(k+1) && n < (i+1)*k; j++ {
-			if nb.IDs[j] != id {
-				nb.IDs[n], nb.Dist[n] = nb.IDs[j], nb.Dist[j]
-				n++
-			}
-		}
-	}
-	return Neighbors{K: k, IDs: nb.IDs[:len(self)*k], Dist: nb.Dist[:len(self)*k]}, nil
-}
-
 // Distance returns the Euclidean distance of two vectors of one length as
 // [Exact] computes it, for other indexes that must agree with it to the bit.
 func Distance(q, v []float32) float32 { return float32(math.Sqrt(squared(q, v))) }

@@ -64,31 +64,6 @@ func TestExactEuclidean(t *testing.T) {
 	}
 }
 
-func TestSearchOthersLeavesOutSelf(t *testing.T) {
-	x := exact(t, 2, []float32{0, 0, 3, 4, 6, 8})
-	nb, err := nln.SearchOthers(t.Context(), x, []float32{0, 0}, []int64{0}, 2, nln.Neighbors{})
-	want := nln.Neighbors{K: 2, IDs: []int64{1, 2}, Dist: []float32{5, 10}}
-	if err != nil || !reflect.DeepEqual(nb, want) {
-		t.Errorf("SearchOthers = %v, %v, want %v", nb, err, want)
-	}
-	// An equal vector with a smaller id hides the query itself, and stays.
-	x = exact(t, 1, []float32{7, 7, 7, 9})
-	nb, err = nln.SearchOthers(t.Context(), x, []float32{7, 7, 9}, []int64{2, 0, 3}, 9, nln.Neighbors{})
-	want = nln.Neighbors{K: 3, IDs: []int64{0, 1, 3, 1, 2, 3, 0, 1, 2}, Dist: []float32{0, 0, 2, 0, 0, 2, 2, 2, 2}}
-	if err != nil || !reflect.DeepEqual(nb, want) {
-		t.Errorf("SearchOthers = %v, %v, want %v", nb, err, want)
-	}
-	nb, err = nln.SearchOthers(t.Context(), x, []float32{7}, []int64{2}, 1, nln.Neighbors{})
-	want = nln.Neighbors{K: 1, IDs: []int64{0}, Dist: []float32{0}}
-	if err != nil || !reflect.DeepEqual(nb, want) {
-		t.Errorf("SearchOthers = %v, %v, want %v", nb, err, want)
-	}
-	_, err = nln.SearchOthers(t.Context(), x, []float32{7}, []int64{2, 1}, 1, nln.Neighbors{})
-	wantError(t, "more ids than queries", err, "1 queries, 2 ids")
-	_, err = nln.SearchOthers(t.Context(), exact(t, 1, []float32{7}), []float32{7}, []int64{0}, 1, nln.Neighbors{})
-	wantError(t, "one vector", err, "index holds 1")
-}
-
 func TestExactEqualsSort(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	for _, dim := range []int{1, 2, 3, 8, 33} {
