@@ -12,7 +12,6 @@ import (
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/faissindex"
 	"github.com/nlnctl/nlnctl/internal/atomicfile"
-	"github.com/nlnctl/nlnctl/internal/safetensors"
 	"github.com/nlnctl/nlnctl/models"
 	"github.com/nlnctl/nlnctl/nln"
 )
@@ -71,11 +70,11 @@ func CheckTarget(path string, replace bool) error {
 }
 
 func (b *Bundle) fill(dir string) error {
-	calib, recon := b.Scorer.CalibrationParts(), b.Scorer.Recon()
+	kept := b.Scorer.Kept()
 	for name, write := range map[string]func(io.Writer) error{
 		weightsFile:     b.Model.Save,
-		reconFile:       reconTensors(recon).Write,
-		calibrationFile: calibrationTensors(calib).Write,
+		tablesFile:      tableTensors(kept).Write,
+		calibrationFile: calibrationTensors(kept.Calibration).Write,
 		trainFile:       b.writeTrain,
 	} {
 		if err := atomicfile.Write(filepath.Join(dir, name), write); err != nil {
@@ -89,9 +88,9 @@ func (b *Bundle) fill(dir string) error {
 	m.Format = Format
 	m.Model, m.Parameters = b.Model.Config(), b.Model.Parameters()
 	m.Policy = policyOf(b.Scorer.Config())
-	m.Data.Indexed, m.Data.Calibration = b.Index.Len(), calib.Len()
+	m.Data.Indexed, m.Data.Calibration = b.Index.Len(), kept.Calibration.Len()
 	m.Files = map[string]File{}
-	for _, name := range []string{weightsFile, indexFile, reconFile, calibrationFile, trainFile} {
+	for _, name := range []string{weightsFile, indexFile, tablesFile, calibrationFile, trainFile} {
 		f, err := describe(filepath.Join(dir, name))
 		if err != nil {
 			return err
@@ -146,24 +145,28 @@ func open(path string, dev torch.Device) (_ *Bundle, err error) {
 }
 
 // assemble reads the rest of the bundle and puts the scorer together.
-func (b *Bundle) assemble(path string) error {
-	recon, err := readRecon(filepath.Join(path, reconFile), b.Model.Shape().Len())
-	if err != nil {
-		return fmt.Errorf("%s: %w", reconFile, err)
-	}
-	calib, err := readCalibration(filepath.Join(path, calibrationFile))
-	if err != nil {
-		return fmt.Errorf("%s: %w", calibrationFile, err)
-	}
+func (b *Bundle) assemble(path string) (err error) {
 	if b.Train, err = readTrain(filepath.Join(path, trainFile)); err != nil {
 		return fmt.Errorf("%s: %w", trainFile, err)
 	}
-	if b.Model.Config() != b.Manifest.Model || len(b.Train) != b.Index.Len() || recon.Len() != b.Index.Len() ||
-		b.Index.Dim() != b.Model.LatentDim() {
+	if b.Model.Config() != b.Manifest.Model || len(b.Train) != b.Index.Len() || b.Index.Dim() != b.Model.LatentDim() {
 		return fmt.Errorf("%w: its files do not belong together", ErrDamaged)
 	}
-	b.Scorer, err = nln.NewScorer(b.Model, b.Index, recon, calib, b.Manifest.Policy.config(recon.Kind, calib.Len() > 0))
+	b.Scorer, err = readScorer(path, b.Model, b.Index, b.Manifest.Policy)
 	return err
+}
+
+// readScorer puts a scorer together with what a bundle keeps.
+func readScorer(path string, m nln.Model, idx nln.Index, policy Policy) (*nln.Scorer, error) {
+	kept, err := readKept(path, policy.Spaces)
+	if err != nil {
+		return nil, err
+	}
+	s, err := nln.NewScorer(m, idx, kept, policy.config(kept.Calibration.Len() > 0))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return s, nil
 }
 
 // ReadManifest returns the manifest of the bundle in a directory and its
@@ -211,80 +214,4 @@ func readTrain(path string) ([]Image, error) {
 			images = append(images, Image{rec[0], rec[1]})
 		}
 	}
-}
-
-const reconTensor = "reconstructions"
-
-func reconTensors(r *nln.Recon) *safetensors.File {
-	t := safetensors.Tensor{Name: reconTensor, Shape: []int{r.Len(), r.F}}
-	if r.Kind == nln.CacheUint8 {
-		t.DType, t.Data = safetensors.U8, r.U8
-	} else {
-		t.DType, t.Data = safetensors.F32, safetensors.Bytes(r.F32)
-	}
-	return &safetensors.File{Tensors: []safetensors.Tensor{t}}
-}
-
-func readRecon(path string, f int) (*nln.Recon, error) {
-	file, err := readTensors(path)
-	if err != nil {
-		return nil, err
-	}
-	r := &nln.Recon{F: f}
-	t, err := file.Get(reconTensor, safetensors.U8)
-	if err == nil {
-		r.Kind, r.U8 = nln.CacheUint8, t.Data
-	} else if t, err = file.Get(reconTensor, safetensors.F32); err == nil {
-		r.Kind, r.F32 = nln.CacheFloat32, t.Floats32()
-	} else {
-		return nil, err
-	}
-	if len(t.Shape) != 2 || t.Shape[1] != f {
-		return nil, fmt.Errorf("%w: reconstructions of shape %v, want rows of %d", ErrDamaged, t.Shape, f)
-	}
-	return r, nil
-}
-
-func calibrationTensors(p nln.Parts) *safetensors.File {
-	n := p.Len()
-	matrix := []int{n, p.K}
-	return &safetensors.File{Tensors: []safetensors.Tensor{
-		{Name: "recon", DType: safetensors.F64, Shape: []int{n}, Data: safetensors.Bytes(p.Recon)},
-		{Name: "error", DType: safetensors.F64, Shape: matrix, Data: safetensors.Bytes(p.Error)},
-		{Name: "distance", DType: safetensors.F64, Shape: matrix, Data: safetensors.Bytes(p.Distance)},
-		{Name: "ids", DType: safetensors.I64, Shape: matrix, Data: safetensors.Bytes(p.IDs)},
-	}}
-}
-
-func readCalibration(path string) (p nln.Parts, err error) {
-	file, err := readTensors(path)
-	if err != nil {
-		return p, err
-	}
-	for name, dst := range map[string]*[]float64{"recon": &p.Recon, "error": &p.Error, "distance": &p.Distance} {
-		t, err := file.Get(name, safetensors.F64)
-		if err != nil {
-			return p, err
-		}
-		*dst = t.Floats64()
-	}
-	ids, err := file.Get("ids", safetensors.I64)
-	if err != nil {
-		return p, err
-	}
-	if p.IDs = ids.Ints(); len(ids.Shape) == 2 {
-		p.K = ids.Shape[1]
-	}
-	if err := p.Check(); err != nil {
-		return p, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	return p, nil
-}
-
-func readTensors(path string) (*safetensors.File, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	return safetensors.Parse(b)
 }

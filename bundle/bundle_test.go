@@ -33,6 +33,12 @@ func images(t *testing.T, perClass int) *dataset.Set {
 // fit trains a little on some images and makes a bundle of it in memory.
 func fit(t *testing.T, cache nln.Cache) *Bundle {
 	t.Helper()
+	return fitAs(t, func(m *models.Autoencoder) nln.Model { return m }, func(c *nln.Config) { c.Cache = cache })
+}
+
+// fitAs scores with what wrap makes of the model.
+func fitAs(t *testing.T, wrap func(*models.Autoencoder) nln.Model, change func(*nln.Config)) *Bundle {
+	t.Helper()
 	set := images(t, 40)
 	keep, out := dataset.Split(set.Len(), set.Labels, 0.3, 1)
 	train, calib := set.Subset(keep), set.Subset(out)
@@ -54,8 +60,8 @@ func fit(t *testing.T, cache nln.Cache) *Bundle {
 		t.Fatal(err)
 	}
 	conf := nln.DefaultConfig()
-	conf.Cache = cache
-	s, err := nln.Fit(t.Context(), m, x, train, calib, conf)
+	change(&conf)
+	s, err := nln.Fit(t.Context(), wrap(m), x, train, calib, conf)
 	if err != nil {
 		t.Fatal(err)
 	}

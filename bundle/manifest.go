@@ -1,7 +1,7 @@
 // Package bundle keeps everything that scoring needs in one directory: the
-// model's weights, the index of normal latents, the reconstructions of the
-// indexed images, the calibration, and a manifest that says where they come
-// from. docs/format/bundle.md describes the files.
+// model's weights, the index of normal latents, the tables of what the indexed
+// images are compared by, the calibration, and a manifest that says where they
+// come from. docs/format/bundle.md describes the files.
 package bundle
 
 import (
@@ -28,7 +28,7 @@ const (
 	manifestFile    = "manifest.json"
 	weightsFile     = "weights.safetensors"
 	indexFile       = "index.faiss"
-	reconFile       = "reconstructions.safetensors"
+	tablesFile      = "tables.safetensors"
 	calibrationFile = "calibration.safetensors"
 	trainFile       = "train.csv"
 )
@@ -59,24 +59,27 @@ type Data struct {
 	Calibration int              `json:"calibration"` // normal images held out
 }
 
-// Policy is nln.Policy and the sizes that scoring uses.
+// Policy is nln.Policy and the parts of nln.Config that scoring uses.
 type Policy struct {
 	K         int      `json:"k"`
 	Alpha     float64  `json:"alpha"`
+	Space     string   `json:"space"` // of the error term, one of Spaces
 	FPR       float64  `json:"fpr"`
 	Threshold *float64 `json:"threshold,omitempty"` // fixed by hand; else it follows from FPR
+	Spaces    []string `json:"spaces"`              // kept, in order
 	MaxK      int      `json:"max_k"`
 	Batch     int      `json:"batch"`
 }
 
 func policyOf(c nln.Config) Policy {
-	return Policy{K: c.K, Alpha: c.Alpha, FPR: c.FPR, Threshold: c.Threshold, MaxK: c.MaxK, Batch: c.Batch}
+	return Policy{K: c.K, Alpha: c.Alpha, Space: c.Space, FPR: c.FPR, Threshold: c.Threshold,
+		Spaces: c.Spaces, MaxK: c.MaxK, Batch: c.Batch}
 }
 
-func (p Policy) config(cache nln.Cache, calibrated bool) nln.Config {
+func (p Policy) config(calibrated bool) nln.Config {
 	return nln.Config{
-		Policy: nln.Policy{K: p.K, Alpha: p.Alpha, FPR: p.FPR, Threshold: p.Threshold},
-		MaxK:   p.MaxK, Batch: p.Batch, Cache: cache, Uncalibrated: !calibrated,
+		Policy: nln.Policy{K: p.K, Alpha: p.Alpha, Space: p.Space, FPR: p.FPR, Threshold: p.Threshold},
+		Spaces: p.Spaces, MaxK: p.MaxK, Batch: p.Batch, Uncalibrated: !calibrated,
 	}
 }
 
@@ -126,7 +129,7 @@ func readManifest(dir string) (m Manifest, digest string, err error) {
 
 // verify makes sure that the files are what the manifest says.
 func (m *Manifest) verify(dir string) error {
-	for _, name := range []string{weightsFile, indexFile, reconFile, calibrationFile, trainFile} {
+	for _, name := range []string{weightsFile, indexFile, tablesFile, calibrationFile, trainFile} {
 		want, ok := m.Files[name]
 		if !ok {
 			return fmt.Errorf("%s: %w: it does not name %s", manifestFile, ErrDamaged, name)

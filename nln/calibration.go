@@ -7,39 +7,6 @@ import (
 	"sort"
 )
 
-// A Policy says how the parts of a score become one number and a verdict. It
-// can be changed without fitting again, see [Scorer.With].
-type Policy struct {
-	K     int     // neighbours per image, at least 1
-	Alpha float64 // weight of the error term, in [0, 1]; the distance has 1-Alpha (equation 4)
-
-	// FPR is the false-positive rate: the share of normal images that may be
-	// called novel, in (0, 1).
-	FPR float64
-
-	// Threshold, unless nil, replaces FPR: scores above it are called novel.
-	Threshold *float64
-}
-
-// DefaultPolicy returns 3 neighbours and an alpha of 0.8, values that were set
-// beforehand for the small data sets and not by looking at results on them,
-// and a false-positive rate of 1 %.
-func DefaultPolicy() Policy { return Policy{K: 3, Alpha: .8, FPR: .01} }
-
-func (p Policy) check() error {
-	switch {
-	case p.K < 1:
-		return fmt.Errorf("nln: K is %d, want at least 1", p.K)
-	case !(p.Alpha >= 0 && p.Alpha <= 1):
-		return fmt.Errorf("nln: alpha is %v, want 0 to 1", p.Alpha)
-	case !(p.FPR > 0 && p.FPR < 1):
-		return fmt.Errorf("nln: false-positive rate is %v, want between 0 and 1", p.FPR)
-	case p.Threshold != nil && math.IsNaN(*p.Threshold):
-		return fmt.Errorf("nln: threshold is NaN")
-	}
-	return nil
-}
-
 // A Range is the smallest and the largest value of a term over some images.
 type Range struct{ Min, Max float64 }
 
@@ -113,23 +80,36 @@ type Calibration struct {
 }
 
 // Calibrate returns the calibration of policy by calib, the parts of normal
-// images that are neither in the index nor were trained on. Fewer neighbours in
-// calib than policy.K and an empty calib are errors. Too few images for
-// policy.FPR are not: then nothing is called novel and Threshold says why.
+// images that are neither in the index nor were trained on; an empty
+// policy.Space stands for the first of calib. Fewer neighbours in calib than
+// policy.K, a space that it lacks and an empty calib are errors. Too few images
+// for policy.FPR are not: then nothing is called novel and Threshold says why.
 func Calibrate(calib Parts, policy Policy) (*Calibration, error) {
+	c, err := calibrate(calib, policy)
+	if err != nil {
+		return nil, fmt.Errorf("nln: %w", err)
+	}
+	return c, nil
+}
+
+func calibrate(calib Parts, policy Policy) (*Calibration, error) {
 	if err := policy.check(); err != nil {
 		return nil, err
 	}
-	if err := calib.Check(); err != nil {
-		return nil, fmt.Errorf("nln: calibrate: %w", err)
+	if err := calib.check(); err != nil {
+		return nil, fmt.Errorf("calibrate: %w", err)
 	}
 	if calib.Len() == 0 {
-		return nil, fmt.Errorf("nln: calibrate: no images: hold out some normal ones")
+		return nil, fmt.Errorf("calibrate: no images: hold out some normal ones")
 	}
-	if policy.K > calib.K {
-		return nil, fmt.Errorf("nln: calibrate: K is %d but %d neighbours were kept: fit again with a larger MaxK", policy.K, calib.K)
+	policy, err := policy.complete(calib.K, calib.SpaceNames())
+	if err != nil {
+		return nil, fmt.Errorf("calibrate: %w", err)
 	}
-	es, ds := calib.Errors(policy.K), calib.Distances(policy.K)
+	es, ds := make([]float64, calib.Len()), make([]float64, calib.Len())
+	for i := range es {
+		es[i], ds[i] = policy.terms(calib, i)
+	}
 	c := &Calibration{policy: policy, error: RangeOf(es), distance: RangeOf(ds)}
 	c.scores = make([]float64, calib.Len())
 	for i := range c.scores {
@@ -193,7 +173,7 @@ func needed(fpr float64) int {
 	return n
 }
 
-// Policy returns the policy that c was made for.
+// Policy returns the policy that c was made for, its defaults filled in.
 func (c *Calibration) Policy() Policy { return c.policy }
 
 // Len returns the number of calibration images.
@@ -271,7 +251,7 @@ func (c *Calibration) warnings() []string {
 // A Score holds the novelty of one image; larger is more novel.
 type Score struct {
 	Recon    float64 // plain reconstruction error, see [Parts]
-	Error    float64 // error term over the policy's K neighbours, in pixel units
+	Error    float64 // error term over the policy's K neighbours, in the units of its space
 	Distance float64 // distance term over the same neighbours, in latent units
 	Score    float64 // both, scaled and weighted: [Calibration.Combine]
 	P        float64 // p-value against the calibration images, in (0, 1]
@@ -280,11 +260,12 @@ type Score struct {
 	Neighbors []int64 // ids of the K nearest indexed images, nearest first
 }
 
-// Score returns the score of image i of p, whose K must be the policy's or
-// larger, or it panics. Neighbors shares memory with p.
+// Score returns the score of image i of p. It panics unless p has the policy's
+// space and as many neighbours as the policy's K or more. Neighbors shares
+// memory with p.
 func (c *Calibration) Score(p Parts, i int) Score {
-	k := c.policy.K
-	s := Score{Recon: p.Recon[i], Error: p.E(i, k), Distance: p.D(i, k), Neighbors: p.Neighbors(i, k)}
+	s := Score{Recon: p.Recon[i], Neighbors: p.Neighbors(i, c.policy.K)}
+	s.Error, s.Distance = c.policy.terms(p, i)
 	s.Score = c.Combine(s.Error, s.Distance)
 	s.P = c.P(s.Score)
 	s.Novel = c.Novel(s.Score)

@@ -258,10 +258,11 @@ func TestCalibrateErrors(t *testing.T) {
 		"rate 1":        {good, nln.Policy{K: 1, FPR: 1}, "rate is 1"},
 		"rate NaN":      {good, nln.Policy{K: 1, FPR: nan}, "rate is NaN"},
 		"threshold NaN": {good, nln.Policy{K: 1, FPR: .1, Threshold: &nan}, "threshold is NaN"},
+		"space":         {good, nln.Policy{K: 1, FPR: .1, Space: "code"}, `space is "code" but only ["image"]`},
 		"no images":     {nln.Parts{}, nln.Policy{K: 1, FPR: .1}, "no images"},
 		"bad parts":     {parts([]float64{nan}, []float64{1}), nln.Policy{K: 1, FPR: .1}, "image 0"},
 	} {
 		_, err := nln.Calibrate(c.parts, c.policy)
-		wantError(t, name, err, c.want)
+		wantError(t, name, err, "nln: ", c.want)
 	}
 }

@@ -20,13 +20,18 @@ const (
 	ProtocolHeldOut = "held-out"
 )
 
-// Scores to evaluate.
+// Scores to evaluate. With [InSpace] some name another space than the first.
 const (
 	ScoreRecon    = "recon"    // plain reconstruction error, the baseline (equation 3)
 	ScoreError    = "error"    // the error term alone, alpha 1
 	ScoreDistance = "distance" // the distance term alone, alpha 0
 	ScoreTotal    = "total"    // both (equation 4)
 )
+
+// InSpace returns the name of a score in another space than the first, such as
+// "error:code": ScoreError, ScoreTotal, or ScoreRecon for the error between an
+// image and its own reconstruction in that space, [ErrorTerm].Own.
+func InSpace(score, space string) string { return score + ":" + space }
 
 // ConfidenceLevel is the nominal coverage of the intervals in a [Result].
 const ConfidenceLevel = .95
@@ -51,10 +56,12 @@ type Result struct {
 // Evaluate measures the scores of test, whose labels are novel, for each number
 // of neighbours in ks and each weight in alphas, under both protocols; calib
 // has the parts of the calibration images, without which the held-out protocol
-// is left out. Under each protocol come first ScoreRecon, then, for each K,
-// ScoreError, ScoreDistance and ScoreTotal with each alpha. The first three do
-// not depend on the protocol, since scaling one term keeps its order, and are
-// listed under each so that each list is whole.
+// is left out. Under each protocol come first ScoreRecon, alone and in each
+// space of features that test has, then, for each K, ScoreError, ScoreDistance
+// and ScoreTotal with each alpha in the first space of test (see [Parts.In]) and
+// ScoreError and ScoreTotal with each alpha in each other one. Only ScoreTotal
+// depends on the protocol, since scaling one term keeps its order; the others
+// are listed under each so that each list is whole.
 //
 // It fails with [metrics.ErrOneClass] unless test has novel and normal images.
 func Evaluate(test Parts, novel []bool, calib Parts, ks []int, alphas []float64) ([]Result, error) {
@@ -69,83 +76,118 @@ func evaluate(test Parts, novel []bool, calib Parts, ks []int, alphas []float64)
 	if err := checkEvaluate(test, calib, ks, alphas); err != nil {
 		return nil, err
 	}
-	paper, heldOut := evaluation{name: ProtocolPaper}, evaluation{name: ProtocolHeldOut}
-	both := func(r Result, scores []float64) error {
-		r, err := measure(r, scores, novel)
-		paper.add(r)
-		heldOut.add(r)
-		return err
+	v := &evaluation{novel: novel, protocols: []string{ProtocolPaper}, results: map[string][]Result{}}
+	if calib.Len() > 0 {
+		v.protocols = append(v.protocols, ProtocolHeldOut)
 	}
-	if err := both(Result{Score: ScoreRecon, Alpha: 1}, test.Recon); err != nil {
+	if err := v.baselines(test); err != nil {
 		return nil, err
 	}
 	for _, k := range ks {
-		es, ds := test.Errors(k), test.Distances(k)
-		if err := both(Result{Score: ScoreError, K: k, Alpha: 1, Rho: new(float64)}, es); err != nil {
-			return nil, err
-		}
-		if err := both(Result{Score: ScoreDistance, K: k, Alpha: 0}, ds); err != nil {
-			return nil, err
-		}
-		if err := paper.totals(k, alphas, es, ds, RangeOf(es), RangeOf(ds), novel); err != nil {
-			return nil, err
-		}
-		if calib.Len() == 0 {
-			continue
-		}
-		if err := heldOut.totals(k, alphas, es, ds, RangeOf(calib.Errors(k)), RangeOf(calib.Distances(k)), novel); err != nil {
-			return nil, err
+		for i, name := range test.SpaceNames() {
+			q, err := test.In(name)
+			if err != nil {
+				return nil, err
+			}
+			ranges := []Parts{q}
+			if calib.Len() > 0 {
+				c, err := calib.In(name)
+				if err != nil {
+					return nil, fmt.Errorf("calibration: %w", err)
+				}
+				ranges = append(ranges, c)
+			}
+			if err := v.space(q, ranges, k, i == 0, alphas); err != nil {
+				return nil, err
+			}
 		}
 	}
-	if calib.Len() == 0 {
-		return paper.results, nil
+	var all []Result
+	for _, name := range v.protocols {
+		all = append(all, v.results[name]...)
 	}
-	return append(paper.results, heldOut.results...), nil
+	return all, nil
 }
 
-// An evaluation gathers the results of one protocol.
+// An evaluation gathers the results of each protocol.
 type evaluation struct {
-	name    string
-	results []Result
+	novel     []bool
+	protocols []string
+	results   map[string][]Result
 }
 
-func (v *evaluation) add(r Result) {
-	r.Protocol = v.name
-	v.results = append(v.results, r)
-}
-
-// totals adds the combined score for each alpha, its terms es and ds scaled by
-// the ranges e and d.
-func (v *evaluation) totals(k int, alphas, es, ds []float64, e, d Range, novel []bool) error {
-	scores := make([]float64, len(es))
-	for _, alpha := range alphas {
-		for i := range scores {
-			scores[i] = mix(alpha, e.Scale(es[i]), d.Scale(ds[i]))
-		}
-		r, err := measure(Result{Score: ScoreTotal, K: k, Alpha: alpha}, scores, novel)
-		if err != nil {
-			return err
-		}
-		if w := rho(alpha, e, d); !math.IsInf(w, 0) && !math.IsNaN(w) {
-			r.Rho = &w
-		}
-		v.add(r)
+// add measures scores under the named protocols, in which they are the same.
+func (v *evaluation) add(r Result, scores []float64, protocols ...string) (err error) {
+	if r.AUROC, r.Lo, r.Hi, err = metrics.DeLong(scores, v.novel, ConfidenceLevel); err != nil {
+		return err
+	}
+	for _, name := range protocols {
+		r.Protocol = name
+		v.results[name] = append(v.results[name], r)
 	}
 	return nil
 }
 
-// measure fills in the AUROC of r.
-func measure(r Result, scores []float64, novel []bool) (Result, error) {
-	var err error
-	r.AUROC, r.Lo, r.Hi, err = metrics.DeLong(scores, novel, ConfidenceLevel)
-	return r, err
+// baselines adds the plain reconstruction error and the same in each space of
+// features: in image space it is the same again, in that of latents 0.
+func (v *evaluation) baselines(test Parts) error {
+	if err := v.add(Result{Score: ScoreRecon, Alpha: 1}, test.Recon, v.protocols...); err != nil {
+		return err
+	}
+	for _, s := range test.Spaces {
+		if s.Space == SpaceImage || s.Space == SpaceLatent {
+			continue
+		}
+		if err := v.add(Result{Score: InSpace(ScoreRecon, s.Space), Alpha: 1}, s.Own, v.protocols...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// space adds the scores over k neighbours in the first space of test, which has
+// the plain names if it is the main one. ranges has the parts, in that space,
+// whose ranges scale the terms under each protocol.
+func (v *evaluation) space(test Parts, ranges []Parts, k int, main bool, alphas []float64) error {
+	name := func(score string) string {
+		if main {
+			return score
+		}
+		return InSpace(score, test.Spaces[0].Space)
+	}
+	es, ds := test.Errors(k), test.Distances(k)
+	if err := v.add(Result{Score: name(ScoreError), K: k, Alpha: 1, Rho: new(float64)}, es, v.protocols...); err != nil {
+		return err
+	}
+	if main {
+		if err := v.add(Result{Score: ScoreDistance, K: k, Alpha: 0}, ds, v.protocols...); err != nil {
+			return err
+		}
+	}
+	scores := make([]float64, len(es))
+	for p, protocol := range v.protocols {
+		e, d := RangeOf(ranges[p].Errors(k)), RangeOf(ranges[p].Distances(k))
+		for _, alpha := range alphas {
+			for i := range scores {
+				scores[i] = mix(alpha, e.Scale(es[i]), d.Scale(ds[i]))
+			}
+			r := Result{Score: name(ScoreTotal), K: k, Alpha: alpha}
+			if w := rho(alpha, e, d); !math.IsInf(w, 0) && !math.IsNaN(w) {
+				r.Rho = &w
+			}
+			if err := v.add(r, scores, protocol); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func checkEvaluate(test, calib Parts, ks []int, alphas []float64) error {
-	if err := test.Check(); err != nil {
+	if err := test.check(); err != nil {
 		return err
 	}
-	if err := calib.Check(); err != nil {
+	if err := calib.check(); err != nil {
 		return fmt.Errorf("calibration: %w", err)
 	}
 	most := test.K

@@ -15,7 +15,7 @@ import (
 // randomParts returns parts of n images with k neighbours, novel ones larger.
 func randomParts(seed uint64, n, k int) (nln.Parts, []bool) {
 	rng := rand.New(rand.NewPCG(seed, 5))
-	p := nln.Parts{K: k, IDs: make([]int64, n*k)}
+	p := nln.Parts{K: k, IDs: make([]int64, n*k), Spaces: inImage(nil, n)}
 	novel := make([]bool, n)
 	for i := range n {
 		shift := 0.
@@ -24,7 +24,7 @@ func randomParts(seed uint64, n, k int) (nln.Parts, []bool) {
 		}
 		p.Recon = append(p.Recon, rng.Float64()+shift/2)
 		for range k {
-			p.Error = append(p.Error, .3*(rng.Float64()+shift))
+			p.Spaces[0].Mean = append(p.Spaces[0].Mean, .3*(rng.Float64()+shift))
 			p.Distance = append(p.Distance, 7*(rng.Float64()+shift))
 		}
 	}
@@ -76,11 +76,11 @@ func slowScores(test, r nln.Parts, score string, k int, alpha float64) []float64
 		case nln.ScoreRecon:
 			s[i] = test.Recon[i]
 		case nln.ScoreError:
-			s[i] = test.Error[i*test.K+k-1]
+			s[i] = test.Spaces[0].Mean[i*test.K+k-1]
 		case nln.ScoreDistance:
 			s[i] = test.Distance[i*test.K+k-1]
 		case nln.ScoreTotal:
-			s[i] = alpha*unit(test.Error[i*test.K+k-1], r.Errors(k)) + (1-alpha)*unit(test.Distance[i*test.K+k-1], r.Distances(k))
+			s[i] = alpha*unit(test.Spaces[0].Mean[i*test.K+k-1], r.Errors(k)) + (1-alpha)*unit(test.Distance[i*test.K+k-1], r.Distances(k))
 		}
 	}
 	return s
@@ -124,7 +124,7 @@ func TestEvaluateEqualsDefinition(t *testing.T) {
 func TestEvaluateEnds(t *testing.T) {
 	test, novel := randomParts(1, 90, 4)
 	calib, _ := randomParts(2, 30, 4)
-	calib.Error[0] = 4 // weighs the error less
+	calib.Spaces[0].Mean[0] = 4 // weighs the error less
 	results := evaluate(t, test, novel, calib)
 	for _, protocol := range []string{nln.ProtocolPaper, nln.ProtocolHeldOut} {
 		for _, k := range evalKs {
@@ -148,9 +148,9 @@ func TestRankInvariance(t *testing.T) {
 	test, novel := randomParts(1, 90, 3)
 	calib, _ := randomParts(2, 30, 3)
 	whole := func(p nln.Parts, offset, factor float64) nln.Parts {
-		q := nln.Parts{K: p.K, Recon: p.Recon, IDs: p.IDs}
-		for i := range p.Error {
-			q.Error = append(q.Error, offset+factor*math.Round(64*p.Error[i]))
+		q := nln.Parts{K: p.K, Recon: p.Recon, IDs: p.IDs, Spaces: inImage(nil, p.Len())}
+		for i, v := range p.Spaces[0].Mean {
+			q.Spaces[0].Mean = append(q.Spaces[0].Mean, offset+factor*math.Round(64*v))
 			q.Distance = append(q.Distance, offset+factor*math.Round(8*p.Distance[i]))
 		}
 		return q
@@ -180,6 +180,58 @@ func TestEvaluateWithoutCalibration(t *testing.T) {
 	}
 }
 
+// Each space has the results that it has as the first, under its own names, and
+// once what does not depend on the space.
+func TestEvaluateSpaces(t *testing.T) {
+	random := func(seed uint64, n int) (nln.Parts, []bool) {
+		p, novel := randomParts(seed, n, 3)
+		p.Spaces[0].Space = "eq8"
+		for i, name := range []string{"code", nln.SpaceImage, nln.SpaceLatent} {
+			q, _ := randomParts(seed+10*uint64(i+1), n, 3)
+			p.Spaces = append(p.Spaces, nln.ErrorTerm{Space: name, Mean: q.Spaces[0].Mean, Own: q.Recon})
+		}
+		p.Spaces[0].Own = append([]float64{1}, p.Recon[1:]...)
+		return p, novel
+	}
+	test, novel := random(1, 90)
+	calib, _ := random(2, 30)
+	calib, err := calib.In(nln.SpaceImage) // in another order than test
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := evaluate(t, test, novel, calib)
+	seen := 0
+	for i, space := range test.SpaceNames() {
+		first, err := test.In(space)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first.Spaces = first.Spaces[:1]
+		for _, want := range evaluate(t, first, novel, calib) {
+			if i > 0 && (want.Score == nln.ScoreDistance || want.Score == nln.ScoreRecon) {
+				continue
+			}
+			if i > 0 && (want.Score == nln.ScoreError || want.Score == nln.ScoreTotal) {
+				want.Score = nln.InSpace(want.Score, space)
+			}
+			if got := find(t, all, want.Protocol, want.Score, want.K, want.Alpha); !reflect.DeepEqual(got, want) {
+				t.Errorf("%s: %+v, alone %+v", space, got, want)
+			}
+			seen++
+		}
+	}
+	if seen != len(all) {
+		t.Errorf("%d results, want %d", len(all), seen)
+	}
+	own, _, _, err := metrics.DeLong(test.Spaces[1].Own, novel, .95)
+	if got := find(t, all, nln.ProtocolHeldOut, "recon:code", 0, 1); err != nil || got.AUROC != own {
+		t.Errorf("%+v, want AUROC %v (%v)", got, own, err)
+	}
+	calib.Spaces = calib.Spaces[:2]
+	_, err = nln.Evaluate(test, novel, calib, evalKs, evalAlphas)
+	wantError(t, "calibration lacks a space", err, `"code"`, "calibration: ")
+}
+
 // Every result is valid JSON, with the fields that eval prints.
 func TestResultJSON(t *testing.T) {
 	test, novel := randomParts(1, 90, 4)
@@ -204,7 +256,7 @@ func TestEvaluateErrors(t *testing.T) {
 	test, novel := randomParts(1, 9, 4)
 	calib, _ := randomParts(2, 9, 2)
 	bad, _ := randomParts(3, 9, 4)
-	bad.Error[5] = math.NaN()
+	bad.Spaces[0].Mean[5] = math.NaN()
 	for name, c := range map[string]struct {
 		test, calib nln.Parts
 		novel       []bool
@@ -216,7 +268,7 @@ func TestEvaluateErrors(t *testing.T) {
 		"K 3":       {test, calib, novel, 3, .5, "K is 3, want 1 to the 2"},
 		"alpha":     {test, calib, novel, 1, 1.1, "alpha is 1.1"},
 		"labels":    {test, calib, novel[1:], 1, .5, "9 scores, 8 labels"},
-		"bad test":  {bad, calib, novel, 1, .5, "image 1: error over 2 neighbours is NaN"},
+		"bad test":  {bad, calib, novel, 1, .5, "image 1: error over 2 neighbours in space"},
 		"bad calib": {test, bad, novel, 1, .5, "calibration: "},
 	} {
 		_, err := nln.Evaluate(c.test, c.novel, c.calib, []int{c.k}, []float64{c.alpha})

@@ -17,8 +17,14 @@ type Config struct {
 	// default is 10. A larger K raises it and a smaller index lowers it.
 	MaxK int
 
+	// Spaces names the spaces to keep, each a table of a row per indexed image and
+	// a column of [Parts]; the default is SpacesOf the model. A later policy can
+	// score in any of them, the first is its default. What is not kept costs
+	// nothing.
+	Spaces []string
+
 	Batch int   // images per call of the model, default 256; more need more memory
-	Cache Cache // of the reconstructions, default CacheUint8
+	Cache Cache // of the reconstructions, default CacheUint8; other features are kept as float32
 
 	// Uncalibrated lets Fit do without calibration images. Scores are then the
 	// plain sum of equation 4, whose terms have different units, every p-value
@@ -48,98 +54,130 @@ func (c Config) complete() (Config, error) {
 		c.Cache = def.Cache
 	}
 	if c.MaxK < 0 || c.Batch < 0 {
-		return c, fmt.Errorf("nln: config: MaxK is %d and Batch %d, want at least 1", c.MaxK, c.Batch)
+		return c, fmt.Errorf("config: MaxK is %d and Batch %d, want at least 1", c.MaxK, c.Batch)
 	}
 	c.MaxK = max(c.MaxK, c.K)
 	return c, c.Policy.check()
 }
 
 // Fit indexes the latent vectors of train, which should hold normal images
-// only, keeps their reconstructions so that no query has to decode a neighbour,
-// and calibrates with calib: normal images that are not among train and that m
-// was not trained on. It needs memory for train.Len() reconstructions, a byte
-// or four for each value (see [Cache]).
+// only, keeps their reconstructions and other features that cfg.Spaces compares
+// with, so that no query has to decode a neighbour, and calibrates with calib:
+// normal images that are not among train and that m was not trained on. It needs
+// memory for train.Len() rows of each feature: a byte or four for each value of
+// a reconstruction (see [Cache]), four for each value of another feature, and
+// none for latent vectors if idx is a [VectorIndex].
 //
 // idx must be empty; after an error it may hold part of train. The Scorer keeps
 // m and idx, which the caller still closes.
 //
-// An image, latent vector or reconstruction that is not finite, shapes that do
-// not fit, no train images, and no calib images unless cfg.Uncalibrated, are
-// errors. What only makes scores less useful, such as a K above the number of
-// train images, is listed by [Scorer.Warnings].
+// An image, latent vector, reconstruction or other feature that is not finite,
+// shapes that do not fit, no train images, and no calib images unless
+// cfg.Uncalibrated, are errors. What only makes scores less useful, such as a K
+// above the number of train images, is listed by [Scorer.Warnings].
 func Fit(ctx context.Context, m Model, idx Index, train, calib dataset.Source, cfg Config) (*Scorer, error) {
-	cfg, err := cfg.complete()
+	s, err := fit(ctx, m, idx, train, calib, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("nln: fit: %w", err)
+	}
+	return s, nil
+}
+
+func fit(ctx context.Context, m Model, idx Index, train, calib dataset.Source, cfg Config) (*Scorer, error) {
+	s, err := newScorer(m, idx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	calibrated := calib != nil && calib.Len() > 0
 	switch {
 	case train == nil || train.Len() == 0:
-		return nil, fmt.Errorf("nln: fit: no train images")
+		return nil, fmt.Errorf("no train images")
 	case !calibrated && !cfg.Uncalibrated:
-		return nil, fmt.Errorf("nln: fit: no calibration images: hold out some normal ones, or set Uncalibrated to do without p-values and verdicts")
+		return nil, fmt.Errorf("no calibration images: hold out some normal ones, or set Uncalibrated to do without p-values and verdicts")
 	case idx.Len() != 0:
-		return nil, fmt.Errorf("nln: fit: index holds %d vectors, want an empty one", idx.Len())
+		return nil, fmt.Errorf("index holds %d vectors, want an empty one", idx.Len())
 	}
-	if err := checkPair(m, idx); err != nil {
-		return nil, fmt.Errorf("nln: fit: %w", err)
-	}
-	recon, err := NewRecon(cfg.Cache, featureLen(m), train.Len())
-	if err != nil {
+	if err := s.makeTables(train.Len()); err != nil {
 		return nil, err
 	}
-	s := newScorer(m, idx, recon, cfg)
 	if err := s.indexImages(ctx, train); err != nil {
-		return nil, fmt.Errorf("nln: fit: train: %w", err)
+		return nil, fmt.Errorf("train: %w", err)
 	}
-	s.limitK(idx.Len())
+	if s.vectors() != nil {
+		delete(s.tables, Feature{Of: OfLatent})
+	}
+	s.limitK()
 	if calibrated {
 		if s.calib, err = s.partsAll(ctx, calib, "calibrate"); err != nil {
-			return nil, fmt.Errorf("nln: fit: calibrate: %w", err)
+			return nil, fmt.Errorf("calibrate: %w", err)
 		}
 	}
-	if s.calibration, err = s.calibrate(); err != nil {
-		return nil, err
+	return s, s.setPolicy(s.cfg.Policy)
+}
+
+// Kept is what a scorer knows of the images that it was fitted with, beside what
+// the index does.
+type Kept struct {
+	// Tables has a table for the Neighbor of each space that was kept, in any
+	// order, but none of latent vectors if the index is a VectorIndex.
+	Tables []*Table
+
+	Calibration Parts // for MaxK neighbours, in each space; empty if Uncalibrated
+}
+
+// NewScorer puts together a scorer out of what an earlier one was made of: the
+// model, the filled index and what the scorer kept. cfg.Cache and, with
+// calibration images, cfg.MaxK are replaced by what was kept.
+func NewScorer(m Model, idx Index, kept Kept, cfg Config) (*Scorer, error) {
+	s, err := assemble(m, idx, kept, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("nln: new scorer: %w", err)
 	}
 	return s, nil
 }
 
-// NewScorer puts together a scorer out of what an earlier one was made of: the
-// filled index, the reconstructions in order of its ids and the parts of the
-// calibration images, which may be empty if cfg.Uncalibrated. cfg.Cache and,
-// with calibration images, cfg.MaxK are replaced by what recon and calib hold.
-func NewScorer(m Model, idx Index, recon *Recon, calib Parts, cfg Config) (*Scorer, error) {
-	cfg, err := cfg.complete()
+func assemble(m Model, idx Index, kept Kept, cfg Config) (*Scorer, error) {
+	if kept.Calibration.Len() > 0 {
+		cfg.MaxK = kept.Calibration.K
+	}
+	s, err := newScorer(m, idx, cfg)
 	if err != nil {
-		return nil, err
-	}
-	if err := checkPair(m, idx); err != nil {
-		return nil, fmt.Errorf("nln: new scorer: %w", err)
-	}
-	if err := recon.check(); err != nil {
 		return nil, err
 	}
 	switch {
 	case idx.Len() == 0:
-		return nil, fmt.Errorf("nln: new scorer: %w", ErrEmptyIndex)
-	case recon.Len() != idx.Len():
-		return nil, fmt.Errorf("nln: new scorer: %d reconstructions for %d indexed vectors", recon.Len(), idx.Len())
-	case recon.F != featureLen(m):
-		return nil, fmt.Errorf("nln: new scorer: reconstructions of %d values, want %d", recon.F, featureLen(m))
-	case calib.Len() == 0 && !cfg.Uncalibrated:
-		return nil, fmt.Errorf("nln: new scorer: no calibration images, and Uncalibrated is not set")
+		return nil, ErrEmptyIndex
+	case kept.Calibration.Len() == 0 && !cfg.Uncalibrated:
+		return nil, fmt.Errorf("no calibration images, and Uncalibrated is not set")
 	}
-	cfg.Cache = recon.Kind
-	s := newScorer(m, idx, recon, cfg)
-	if calib.Len() > 0 {
-		s.calib = calib
-		s.cfg.MaxK = calib.K
+	s.indexed = idx.Len()
+	for _, t := range kept.Tables {
+		if err := t.check(); err != nil {
+			return nil, err
+		}
+		s.tables[t.Feature] = t
 	}
-	s.limitK(idx.Len())
-	if s.calibration, err = s.calibrate(); err != nil {
-		return nil, err
+	for _, space := range s.spaces {
+		switch t := s.table(space.Neighbor); {
+		case t == nil:
+			return nil, fmt.Errorf("no table of %v, by which space %q compares", space.Neighbor, space.Name)
+		case t.Len() != s.indexed:
+			return nil, fmt.Errorf("table of %v has %d rows for %d indexed vectors", space.Neighbor, t.Len(), s.indexed)
+		case t.F != space.Dim:
+			return nil, fmt.Errorf("table of %v has rows of %d values, want %d", space.Neighbor, t.F, space.Dim)
+		}
 	}
-	return s, nil
+	if kept.Calibration.Len() > 0 {
+		for _, space := range s.spaces {
+			if kept.Calibration.space(space.Name) < 0 {
+				return nil, fmt.Errorf("calibration images have no errors in space %q", space.Name)
+			}
+		}
+	}
+	s.cfg.Cache = s.Recon().Kind
+	s.limitK()
+	s.calib = kept.Calibration
+	return s, s.setPolicy(s.cfg.Policy)
 }
 
 // checkPair makes sure that the model's vectors fit the index.
@@ -153,7 +191,26 @@ func checkPair(m Model, idx Index) error {
 	return nil
 }
 
-// indexImages adds images to the index and their reconstructions to the cache.
+// makeTables makes an empty table with memory for n rows for each feature of
+// neighbours.
+func (s *Scorer) makeTables(n int) (err error) {
+	for _, space := range s.spaces {
+		f := space.Neighbor
+		if s.tables[f] != nil {
+			continue
+		}
+		kind := CacheFloat32
+		if f == (Feature{Of: OfReconstruction}) {
+			kind = s.cfg.Cache
+		}
+		if s.tables[f], err = newTable(f, kind, space.Dim, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// indexImages adds images to the index and their features to the tables.
 func (s *Scorer) indexImages(ctx context.Context, src dataset.Source) error {
 	return s.eachBatch(ctx, src, "index", func(first int, x dataset.Images) error {
 		if err := checkImages(s.model.Shape(), first, x); err != nil {
@@ -167,32 +224,31 @@ func (s *Scorer) indexImages(ctx context.Context, src dataset.Source) error {
 		if err := s.index.Add(ctx, b.z); err != nil {
 			return fmt.Errorf("index: %w", err)
 		}
+		s.indexed += x.N
+		if s.index.Len() != s.indexed {
+			return fmt.Errorf("index holds %d vectors after %d images", s.index.Len(), s.indexed)
+		}
 		if err := s.decode(ctx, first, x, b); err != nil {
 			return err
 		}
-		if err := s.recon.Append(reconFeatures(b.xhat)); err != nil {
-			return err
-		}
-		if s.index.Len() != s.recon.Len() {
-			return fmt.Errorf("index holds %d vectors after %d images", s.index.Len(), s.recon.Len())
+		for _, t := range s.tables {
+			rows, err := s.feature(ctx, first, x, b, t.Feature, t.F)
+			if err != nil {
+				return err
+			}
+			if err := t.add(rows); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
 }
 
 // limitK lowers K and MaxK to the number of indexed images.
-func (s *Scorer) limitK(n int) {
-	if s.cfg.K > n {
+func (s *Scorer) limitK() {
+	if n := s.indexed; s.cfg.K > n {
 		s.warnings = append(s.warnings, fmt.Sprintf("K is %d but only %d images are indexed: using %d", s.cfg.K, n, n))
 		s.cfg.K = n
 	}
-	s.cfg.MaxK = min(s.cfg.MaxK, n)
-}
-
-// calibrate returns the calibration of the scorer's policy.
-func (s *Scorer) calibrate() (*Calibration, error) {
-	if s.calib.Len() == 0 { // and Config.Uncalibrated is set
-		return newUncalibrated(s.cfg.Policy), nil
-	}
-	return Calibrate(s.calib, s.cfg.Policy)
+	s.cfg.MaxK = min(s.cfg.MaxK, s.indexed)
 }

@@ -17,8 +17,7 @@ func TestNewScorerFromPieces(t *testing.T) {
 	x := noise(9, testShape, 20, 1).Images
 	for _, cache := range []nln.Cache{nln.CacheFloat32, nln.CacheUint8} {
 		s := fit(t, func(c *nln.Config) { c.Cache = cache; c.MaxK = 6 })
-		r := *s.Recon()
-		again, err := nln.NewScorer(s.Model(), s.Index(), &r, s.CalibrationParts(), nln.Config{Policy: s.Config().Policy})
+		again, err := nln.NewScorer(s.Model(), s.Index(), s.Kept(), nln.Config{Policy: s.Config().Policy})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,29 +36,30 @@ func TestNewScorerFromPieces(t *testing.T) {
 
 func TestNewScorerErrors(t *testing.T) {
 	s := fit(t, nil)
-	short := *s.Recon()
-	short.U8 = short.U8[:len(short.U8)-short.F]
-	other := *s.Recon()
-	other.F /= 2
-	other.U8 = other.U8[:len(other.U8)/2]
-	ragged := *s.Recon()
-	ragged.U8 = ragged.U8[1:]
+	change := func(f func(*nln.Table)) nln.Kept {
+		r := *s.Recon()
+		f(&r)
+		return nln.Kept{Tables: []*nln.Table{&r}, Calibration: s.CalibrationParts()}
+	}
 	for name, c := range map[string]struct {
-		idx   nln.Index
-		recon *nln.Recon
-		calib nln.Parts
-		want  string
+		idx  nln.Index
+		kept nln.Kept
+		want string
 	}{
-		"empty index":    {nln.NewExact(testLatent), s.Recon(), s.CalibrationParts(), "index is empty"},
-		"other index":    {nln.NewExact(testLatent + 1), s.Recon(), s.CalibrationParts(), "3 latent values, index 4"},
-		"short cache":    {s.Index(), &short, s.CalibrationParts(), "49 reconstructions for 50"},
-		"other rows":     {s.Index(), &other, s.CalibrationParts(), "15 values, want 30"},
-		"ragged cache":   {s.Index(), &ragged, s.CalibrationParts(), "not a multiple"},
-		"unknown cache":  {s.Index(), &nln.Recon{Kind: "zip", F: 30}, s.CalibrationParts(), `"zip"`},
-		"no calibration": {s.Index(), s.Recon(), nln.Parts{}, "no calibration images"},
+		"empty index":   {nln.NewExact(testLatent), s.Kept(), "index is empty"},
+		"other index":   {nln.NewExact(testLatent + 1), s.Kept(), "3 latent values, index 4"},
+		"short table":   {s.Index(), change(func(r *nln.Table) { r.U8 = r.U8[r.F:] }), "table of g(z) has 49 rows for 50"},
+		"other rows":    {s.Index(), change(func(r *nln.Table) { r.F, r.U8 = r.F/2, r.U8[:len(r.U8)/2] }), "15 values, want 30"},
+		"ragged table":  {s.Index(), change(func(r *nln.Table) { r.U8 = r.U8[1:] }), "not a multiple"},
+		"unknown cache": {s.Index(), change(func(r *nln.Table) { r.Kind = "zip" }), `"zip"`},
+		"no table":      {s.Index(), nln.Kept{Calibration: s.CalibrationParts()}, `no table of g(z), by which space "image"`},
+		"other table":   {s.Index(), change(func(r *nln.Table) { r.Feature.Network = "q" }), "no table of g(z)"},
+		"other space": {s.Index(), nln.Kept{Tables: s.Kept().Tables, Calibration: twoByTwo()},
+			`no errors in space "image"`},
+		"no calibration": {s.Index(), nln.Kept{Tables: s.Kept().Tables}, "no calibration images"},
 	} {
-		_, err := nln.NewScorer(s.Model(), c.idx, c.recon, c.calib, nln.DefaultConfig())
-		wantError(t, name, err, c.want)
+		_, err := nln.NewScorer(s.Model(), c.idx, c.kept, nln.DefaultConfig())
+		wantError(t, name, err, "nln: new scorer: ", c.want)
 	}
 }
 
@@ -110,7 +110,7 @@ func TestFitErrors(t *testing.T) {
 			m.weight[i] *= 40 // so that the largest number overflows
 		}
 		_, err := nln.Fit(t.Context(), m, c.idx, c.train, c.calib, cfg)
-		wantError(t, name, err, c.want)
+		wantError(t, name, err, "nln: fit: ", c.want)
 	}
 }
 
@@ -149,7 +149,7 @@ func TestBrokenModelAndIndex(t *testing.T) {
 	b := &broken{Model: s.Model(), Index: s.Index()}
 	cfg := s.Config()
 	cfg.Batch = 8
-	bs, err := nln.NewScorer(b, b, s.Recon(), s.CalibrationParts(), cfg)
+	bs, err := nln.NewScorer(b, b, s.Kept(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +276,7 @@ func TestUncalibratedIsPlainSum(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := nln.NewScorer(s.Model(), s.Index(), s.Recon(), nln.Parts{}, s.Config())
+	again, err := nln.NewScorer(s.Model(), s.Index(), s.Kept(), s.Config())
 	if err != nil {
 		t.Fatal(err)
 	}

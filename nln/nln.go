@@ -11,7 +11,8 @@
 //
 // where g is the decoder and n_E, n_D scale each term by its range over
 // held-out normal images, so that a score does not depend on the other images
-// scored with it. Larger is more novel.
+// scored with it. Larger is more novel. A model with further networks compares
+// images by other features than their pixels (equations 7 and 8): see [Space].
 //
 // Call [Fit] with a trained [Model], an empty [Index], the normal images to
 // index and some that were held out; the [Scorer] it returns scores batches of
@@ -58,4 +59,15 @@ type Index interface {
 	// Search finds the k nearest vectors of each query, at most Len; equal
 	// distances are ordered by id. It reuses dst's memory where it suffices.
 	Search(ctx context.Context, queries []float32, k int, dst Neighbors) (Neighbors, error)
+}
+
+// A VectorIndex is an [Index] that gives its vectors back, which then need not
+// be kept twice where something else than a search needs them.
+type VectorIndex interface {
+	Index
+
+	// Vectors returns the vectors in order of id, row-major, Len*Dim values that
+	// the index still owns and that are valid until the next Add; nil if it
+	// keeps them in another form.
+	Vectors() []float32
 }

@@ -10,11 +10,19 @@ import (
 
 // parts returns the parts of images with one neighbour and the given terms.
 func parts(e, d []float64) nln.Parts {
-	return nln.Parts{K: 1, Recon: make([]float64, len(e)), Error: e, Distance: d, IDs: make([]int64, len(e))}
+	return nln.Parts{K: 1, Recon: make([]float64, len(e)), Spaces: inImage(e, len(e)), Distance: d, IDs: make([]int64, len(e))}
+}
+
+// inImage returns the error term of n images in image space.
+func inImage(mean []float64, n int) []nln.ErrorTerm {
+	return []nln.ErrorTerm{{Space: nln.SpaceImage, Mean: mean, Own: make([]float64, n)}}
 }
 
 func twoByTwo() nln.Parts {
-	return nln.Parts{K: 2, Recon: []float64{1, 2}, Error: []float64{3, 4, 5, 6}, Distance: []float64{7, 8, 9, 10}, IDs: []int64{11, 12, 13, 14}}
+	return nln.Parts{K: 2, Recon: []float64{1, 2}, Distance: []float64{7, 8, 9, 10}, IDs: []int64{11, 12, 13, 14}, Spaces: []nln.ErrorTerm{
+		{Space: "a", Mean: []float64{3, 4, 5, 6}, Own: []float64{15, 16}},
+		{Space: "b", Mean: []float64{17, 18, 19, 20}, Own: []float64{21, 22}},
+	}}
 }
 
 func TestPartsColumns(t *testing.T) {
@@ -47,6 +55,24 @@ func TestPartsColumns(t *testing.T) {
 	}
 }
 
+func TestPartsIn(t *testing.T) {
+	p := twoByTwo()
+	b, err := p.In("b")
+	if err != nil || b.E(1, 2) != 20 || b.D(1, 2) != 10 || !reflect.DeepEqual(b.SpaceNames(), []string{"b", "a"}) {
+		t.Errorf("In b = %+v, %v", b, err)
+	}
+	if a, err := b.In("a"); err != nil || !reflect.DeepEqual(a, p) {
+		t.Errorf("In b, then in a = %+v, %v, want as before", a, err)
+	}
+	if !reflect.DeepEqual(p, twoByTwo()) {
+		t.Error("In changed the parts it was called on")
+	}
+	_, err = p.In("c")
+	wantError(t, "no such space", err, `["a" "b"]`, `"c"`)
+	_, err = b.Append(p)
+	wantError(t, "other order", err, `["a" "b"] to parts in ["b" "a"]`)
+}
+
 func TestPartsSliceAndAppend(t *testing.T) {
 	p := twoByTwo()
 	var q nln.Parts
@@ -70,6 +96,9 @@ func TestPartsSliceAndAppend(t *testing.T) {
 		t.Errorf("append of nothing: %v, %v", q, err)
 	}
 	_, err := p.Append(parts([]float64{1}, []float64{2}))
+	if !reflect.DeepEqual(p, twoByTwo()) {
+		t.Errorf("a failed append changed the parts to %v", p)
+	}
 	wantError(t, "other K", err, "1 neighbours to parts of 2")
 	if q, err := p.Reset().Append(parts([]float64{1}, []float64{2})); err != nil || q.K != 1 || q.Len() != 1 {
 		t.Errorf("append after Reset: %v, %v", q, err)
@@ -87,12 +116,17 @@ func TestPartsCheck(t *testing.T) {
 		change func(*nln.Parts)
 		want   string
 	}{
-		"short errors":    {func(p *nln.Parts) { p.Error = p.Error[:3] }, "3 errors"},
+		"short errors":    {func(p *nln.Parts) { p.Spaces[1].Mean = p.Spaces[1].Mean[:3] }, `3 errors in space "b"`},
+		"short own":       {func(p *nln.Parts) { p.Spaces[0].Own = nil }, `space "a" and 0 of their own`},
 		"short distances": {func(p *nln.Parts) { p.Distance = nil }, "0 distances"},
 		"short ids":       {func(p *nln.Parts) { p.IDs = p.IDs[:1] }, "1 ids"},
 		"long recon":      {func(p *nln.Parts) { p.Recon = append(p.Recon, 1) }, "3 images"},
 		"K 0":             {func(p *nln.Parts) { p.K = 0 }, "0 neighbours"},
-		"NaN error":       {func(p *nln.Parts) { p.Error[3] = math.NaN() }, "image 1: error over 2 neighbours is NaN"},
+		"no space":        {func(p *nln.Parts) { p.Spaces = nil }, "0 spaces"},
+		"no name":         {func(p *nln.Parts) { p.Spaces[1].Space = "" }, `space 1 has the name ""`},
+		"one name":        {func(p *nln.Parts) { p.Spaces[1].Space = "a" }, `space 1 has the name "a"`},
+		"NaN error":       {func(p *nln.Parts) { p.Spaces[1].Mean[3] = math.NaN() }, `image 1: error over 2 neighbours in space "b" is NaN`},
+		"NaN own":         {func(p *nln.Parts) { p.Spaces[0].Own[1] = math.NaN() }, `image 1: error of its own reconstruction in space "a" is NaN`},
 		"infinite":        {func(p *nln.Parts) { p.Distance[2] = math.Inf(1) }, "image 1: distance over 1 neighbours is +Inf"},
 		"negative":        {func(p *nln.Parts) { p.Recon[0] = -1 }, "image 0: reconstruction error is -1"},
 		"negative id":     {func(p *nln.Parts) { p.IDs[1] = -1 }, "image 0: neighbour 2 has id -1"},

@@ -20,42 +20,65 @@ import (
 type Scorer struct {
 	model       Model
 	index       Index
-	recon       *Recon
-	calib       Parts
-	cfg         Config // K at most MaxK, MaxK at most the number of indexed images
+	indexed     int                // images in the index, and rows of each table
+	spaces      []Space            // kept, in the order of cfg.Spaces
+	tables      map[Feature]*Table // of the neighbours' features, but for latents that the index has
+	calib       Parts              // the policy's space first
+	cfg         Config             // defaults filled in; K at most MaxK, MaxK at most the number of indexed images
 	calibration *Calibration
 	warnings    []string
 	buffers     *sync.Pool // of *buffers
 }
 
-// buffers is the memory of one batch.
-type buffers struct {
-	z, xhat []float32
-	nb      Neighbors
-}
-
-func newScorer(m Model, idx Index, recon *Recon, cfg Config) *Scorer {
-	return &Scorer{model: m, index: idx, recon: recon, cfg: cfg,
+// newScorer returns a scorer without tables and calibration.
+func newScorer(m Model, idx Index, cfg Config) (*Scorer, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPair(m, idx); err != nil {
+		return nil, err
+	}
+	s := &Scorer{model: m, index: idx, cfg: cfg, tables: map[Feature]*Table{},
 		buffers: &sync.Pool{New: func() any { return new(buffers) }}}
+	if s.spaces, err = chooseSpaces(m, cfg.Spaces); err != nil {
+		return nil, err
+	}
+	s.cfg.Spaces = spaceNames(s.spaces)
+	if s.cfg.Policy, err = s.cfg.Policy.complete(s.cfg.MaxK, s.cfg.Spaces); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
-// With returns a scorer with another policy over the same model, index,
-// reconstructions and calibration images. Both may be used. A K above
-// [Config.MaxK] is an error.
+// With returns a scorer with another policy over the same model, index, tables
+// and calibration images. Both may be used. A K above [Config.MaxK] and a space
+// that was not kept are errors.
 func (s *Scorer) With(p Policy) (*Scorer, error) {
-	if err := p.check(); err != nil {
-		return nil, err
-	}
-	if p.K > s.cfg.MaxK {
-		return nil, fmt.Errorf("nln: K is %d but %d neighbours were kept: fit again with a larger MaxK", p.K, s.cfg.MaxK)
-	}
 	t := *s
-	t.cfg.Policy = p
-	var err error
-	if t.calibration, err = t.calibrate(); err != nil {
-		return nil, err
+	if err := t.setPolicy(p); err != nil {
+		return nil, fmt.Errorf("nln: %w", err)
 	}
 	return &t, nil
+}
+
+// setPolicy calibrates for a policy.
+func (s *Scorer) setPolicy(p Policy) (err error) {
+	if err := p.check(); err != nil {
+		return err
+	}
+	if s.cfg.Policy, err = p.complete(s.cfg.MaxK, s.cfg.Spaces); err != nil {
+		return err
+	}
+	if s.calib.Len() == 0 { // and Config.Uncalibrated is set
+		s.calibration = newUncalibrated(s.cfg.Policy)
+		return nil
+	}
+	if s.calib, err = s.calib.In(s.cfg.Space); err != nil {
+		return err
+	}
+	s.calibration, err = calibrate(s.calib, s.cfg.Policy)
+	return err
 }
 
 // Model returns the model that the scorer was made with.
@@ -64,18 +87,38 @@ func (s *Scorer) Model() Model { return s.model }
 // Index returns the index of the latent vectors.
 func (s *Scorer) Index() Index { return s.index }
 
-// Recon returns the cache of reconstructions, in order of the index's ids.
-func (s *Scorer) Recon() *Recon { return s.recon }
+// Spaces returns the spaces that were kept, in the order of [Config].
+func (s *Scorer) Spaces() []Space { return slices.Clone(s.spaces) }
+
+// Recon returns the table of reconstructions g(z), in order of the index's ids.
+// It has no rows, and F 0, where no space needed them.
+func (s *Scorer) Recon() *Table {
+	if t := s.tables[Feature{Of: OfReconstruction}]; t != nil {
+		return t
+	}
+	return &Table{Feature: Feature{Of: OfReconstruction}, Kind: s.cfg.Cache}
+}
 
 // CalibrationParts returns the parts of the calibration images, for MaxK
-// neighbours, in order. With the model, index, Recon and Config they make the
-// same scorer again, see [NewScorer].
+// neighbours, in order, the policy's space first.
 func (s *Scorer) CalibrationParts() Parts { return s.calib }
+
+// Kept returns what makes the same scorer again, with the model, the index and
+// the Config, see [NewScorer].
+func (s *Scorer) Kept() Kept {
+	k := Kept{Calibration: s.calib}
+	for _, space := range s.spaces {
+		if t := s.tables[space.Neighbor]; t != nil && !slices.Contains(k.Tables, t) {
+			k.Tables = append(k.Tables, t)
+		}
+	}
+	return k
+}
 
 // Calibration returns what turns parts into scores under the scorer's policy.
 func (s *Scorer) Calibration() *Calibration { return s.calibration }
 
-// Config returns the configuration, with K and MaxK as they are in use.
+// Config returns the configuration as it is in use, its defaults filled in.
 func (s *Scorer) Config() Config { return s.cfg }
 
 // Warnings returns what makes scores less useful than they could be, one line
@@ -84,11 +127,12 @@ func (s *Scorer) Warnings() []string {
 	return append(slices.Clone(s.warnings), s.calibration.warnings()...)
 }
 
-// Parts appends to dst the parts of the images x for MaxK neighbours. After an
-// error it returns dst as it was, though memory behind its end may have
-// changed. The error names images by their position in x.
+// Parts appends to dst the parts of the images x for MaxK neighbours, in each
+// space that was kept, the policy's first. After an error it returns dst as it
+// was, though memory behind its end may have changed. The error names images by
+// their position in x.
 func (s *Scorer) Parts(ctx context.Context, x dataset.Images, dst Parts) (Parts, error) {
-	p, err := s.parts(ctx, 0, x, s.cfg.MaxK, dst)
+	p, err := s.parts(ctx, 0, x, s.allParts(), dst)
 	if err != nil {
 		return dst, fmt.Errorf("nln: %w", err)
 	}
@@ -106,7 +150,7 @@ func (s *Scorer) Score(ctx context.Context, x dataset.Images, dst []Score) ([]Sc
 }
 
 func (s *Scorer) score(ctx context.Context, first int, x dataset.Images, dst []Score) ([]Score, error) {
-	p, err := s.parts(ctx, first, x, s.cfg.K, Parts{})
+	p, err := s.parts(ctx, first, x, s.scoreParts(), Parts{})
 	if err != nil {
 		return dst, err
 	}
@@ -127,9 +171,14 @@ func (s *Scorer) PartsAll(ctx context.Context, src dataset.Source) (Parts, error
 }
 
 func (s *Scorer) partsAll(ctx context.Context, src dataset.Source, stage string) (Parts, error) {
-	p := Parts{K: s.cfg.MaxK}.grow(src.Len()).Reset() // all the memory at once
-	err := s.eachBatch(ctx, src, stage, func(first int, x dataset.Images) (err error) {
-		p, err = s.parts(ctx, first, x, s.cfg.MaxK, p)
+	w := s.allParts()
+	p, err := Parts{}.shape(w.k, spaceNames(w.spaces))
+	if err != nil {
+		return p, err
+	}
+	p = p.grow(src.Len()).Reset() // all the memory at once
+	err = s.eachBatch(ctx, src, stage, func(first int, x dataset.Images) (err error) {
+		p, err = s.parts(ctx, first, x, w, p)
 		return err
 	})
 	return p, err
@@ -182,122 +231,6 @@ func (s *Scorer) eachBatch(ctx context.Context, src dataset.Source, stage string
 	}
 	if done != total {
 		return fmt.Errorf("source gave %d images of %d", done, total)
-	}
-	return nil
-}
-
-// parts appends the parts of x for k neighbours, Config.Batch images at a time.
-// first is the number of x's first image in errors.
-func (s *Scorer) parts(ctx context.Context, first int, x dataset.Images, k int, dst Parts) (Parts, error) {
-	if dst.Len() > 0 && dst.K != k {
-		return dst, fmt.Errorf("append parts of %d neighbours to parts of %d", k, dst.K)
-	}
-	if err := checkImages(s.model.Shape(), first, x); err != nil {
-		return dst, err
-	}
-	out := dst
-	out.K = k
-	b := s.buffers.Get().(*buffers)
-	defer s.buffers.Put(b)
-	for lo := 0; lo < x.N; lo += s.cfg.Batch {
-		hi := min(lo+s.cfg.Batch, x.N)
-		out = out.grow(hi - lo)
-		batch := out.Slice(out.Len()-(hi-lo), out.Len())
-		if err := s.fill(ctx, first+lo, x.Slice(lo, hi), b, batch); err != nil {
-			return dst, err
-		}
-	}
-	return out, nil
-}
-
-// scoreImages is how many images a goroutine compares at a time.
-const scoreImages = 8
-
-// fill computes the parts of one batch into p, which has one row per image.
-func (s *Scorer) fill(ctx context.Context, first int, x dataset.Images, b *buffers, p Parts) (err error) {
-	if err := s.encode(ctx, first, x, b); err != nil {
-		return err
-	}
-	if b.nb, err = s.index.Search(ctx, b.z, p.K, b.nb); err != nil {
-		return fmt.Errorf("search neighbours of images from %d on: %w", first, err)
-	}
-	if err := s.checkNeighbors(first, x.N, p.K, b.nb); err != nil {
-		return err
-	}
-	if err := s.decode(ctx, first, x, b); err != nil {
-		return err
-	}
-	copy(p.IDs, b.nb.IDs)
-	query := queryFeatures(x)
-	return forBlocks(ctx, x.N, scoreImages, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			p.Recon[i] = meanAbs32(x.At(i), b.xhat[i*len(x.At(i)):])
-			row := query[i*s.recon.F : (i+1)*s.recon.F]
-			var e, d float64
-			for j := range p.K {
-				e += s.recon.MeanAbs(row, int(p.IDs[i*p.K+j]))
-				d += float64(b.nb.Dist[i*p.K+j])
-				p.Error[i*p.K+j] = e / float64(j+1)
-				p.Distance[i*p.K+j] = d / float64(j+1)
-			}
-		}
-	})
-}
-
-// encode fills b.z with the latent vectors of x.
-func (s *Scorer) encode(ctx context.Context, first int, x dataset.Images, b *buffers) error {
-	l := s.model.LatentDim()
-	b.z = resize(b.z, x.N*l)
-	if err := s.model.Encode(ctx, x, b.z); err != nil {
-		return fmt.Errorf("encode images from %d on: %w", first, err)
-	}
-	if i := notFinite(b.z); i >= 0 {
-		return fmt.Errorf("image %d: latent value %d is %v: the model has diverged", first+i/l, i%l, b.z[i])
-	}
-	return nil
-}
-
-// decode fills b.xhat with the reconstructions of x, whose latents are b.z.
-func (s *Scorer) decode(ctx context.Context, first int, x dataset.Images, b *buffers) error {
-	n := x.Shape.Len()
-	b.xhat = resize(b.xhat, x.N*n)
-	if err := s.model.Decode(ctx, b.z, b.xhat); err != nil {
-		return fmt.Errorf("decode images from %d on: %w", first, err)
-	}
-	if i := notFinite(b.xhat); i >= 0 {
-		return fmt.Errorf("image %d: reconstructed value %d is %v: the model has diverged", first+i/n, i%n, b.xhat[i])
-	}
-	return nil
-}
-
-// checkNeighbors makes sure that the index kept its contract: an id outside the
-// cache would read another image's row or none.
-func (s *Scorer) checkNeighbors(first, n, k int, nb Neighbors) error {
-	if nb.K != k || len(nb.IDs) != n*k || len(nb.Dist) != n*k {
-		return fmt.Errorf("index gave %d neighbours, %d ids and %d distances for %d images, want %d neighbours each",
-			nb.K, len(nb.IDs), len(nb.Dist), n, k)
-	}
-	for i, id := range nb.IDs {
-		if id < 0 || id >= int64(s.recon.Len()) {
-			return fmt.Errorf("image %d: index gave id %d, have %d reconstructions", first+i/k, id, s.recon.Len())
-		}
-		if d := nb.Dist[i]; !(d >= 0) || d-d != 0 {
-			return fmt.Errorf("image %d: index gave distance %v to id %d", first+i/k, d, id)
-		}
-	}
-	return nil
-}
-
-// checkImages makes sure that x has the wanted shape and is finite.
-func checkImages(want dataset.Shape, first int, x dataset.Images) error {
-	if x.Shape != want {
-		return fmt.Errorf("images are %v, want %v", x.Shape, want)
-	}
-	if n := want.Len(); len(x.Pix) != x.N*n {
-		return fmt.Errorf("%d images of %v hold %d values, want %d", x.N, want, len(x.Pix), x.N*n)
-	}
-	if i := notFinite(x.Pix); i >= 0 {
-		return fmt.Errorf("image %d: value %d is %v", first+i/want.Len(), i%want.Len(), x.Pix[i])
 	}
 	return nil
 }

@@ -29,9 +29,10 @@ func slowParts(t *testing.T, m nln.Model, train, x dataset.Images, k int) nln.Pa
 		}
 		return xhat
 	}
-	p := nln.Parts{K: k, IDs: slowSearch(l, index, z, k).IDs}
+	p := nln.Parts{K: k, IDs: slowSearch(l, index, z, k).IDs, Spaces: inImage(nil, 0)}
 	for i := range x.N {
-		p.Recon = append(p.Recon, slowMeanAbs(x.At(i), decode(z[i*l:(i+1)*l])))
+		own := slowMeanAbs(x.At(i), decode(z[i*l:(i+1)*l]))
+		p.Recon, p.Spaces[0].Own = append(p.Recon, own), append(p.Spaces[0].Own, own)
 		for last := range k {
 			var e, d float64
 			for _, id := range p.IDs[i*k : i*k+last+1] {
@@ -43,7 +44,7 @@ func slowParts(t *testing.T, m nln.Model, train, x dataset.Images, k int) nln.Pa
 				}
 				d += float64(float32(math.Sqrt(sum)))
 			}
-			p.Error = append(p.Error, e/float64(last+1))
+			p.Spaces[0].Mean = append(p.Spaces[0].Mean, e/float64(last+1))
 			p.Distance = append(p.Distance, d/float64(last+1))
 		}
 	}
@@ -63,14 +64,17 @@ func TestPartsEqualDefinition(t *testing.T) {
 			t.Fatalf("%s: %d images with %d neighbours %v (%v), want %v", cache, got.Len(), got.K, got.IDs, err, want.IDs)
 		}
 		tol := map[nln.Cache]float64{nln.CacheFloat32: sumTol, nln.CacheUint8: roundTol}[cache]
-		for i := range want.Error {
-			if math.Abs(got.Error[i]-want.Error[i]) > tol || math.Abs(got.Distance[i]-want.Distance[i]) > sumTol {
-				t.Fatalf("%s: terms %v, %v, want %v, %v", cache, got.Error[i], got.Distance[i], want.Error[i], want.Distance[i])
+		for i, e := range want.Spaces[0].Mean {
+			if math.Abs(got.Spaces[0].Mean[i]-e) > tol || math.Abs(got.Distance[i]-want.Distance[i]) > sumTol {
+				t.Fatalf("%s: terms %v, %v, want %v, %v", cache, got.Spaces[0].Mean[i], got.Distance[i], e, want.Distance[i])
 			}
 		}
 		for i := range want.Recon {
 			if math.Abs(got.Recon[i]-want.Recon[i]) > sumTol {
 				t.Fatalf("%s: image %d: reconstruction error %v, want %v", cache, i, got.Recon[i], want.Recon[i])
+			}
+			if got.Spaces[0].Own[i] != got.Recon[i] {
+				t.Fatalf("%s: image %d: own error %v, reconstruction error %v", cache, i, got.Spaces[0].Own[i], got.Recon[i])
 			}
 		}
 	}
@@ -210,15 +214,16 @@ func TestUint8CacheEffect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if reflect.DeepEqual(exact.Error, bytes.Error) {
+	e, b := exact.Spaces[0].Mean, bytes.Spaces[0].Mean
+	if reflect.DeepEqual(e, b) {
 		t.Error("8 bits changed nothing: are they in use?")
 	}
-	for i := range exact.Error {
-		if math.Abs(exact.Error[i]-bytes.Error[i]) > roundTol {
-			t.Errorf("error %v with 8 bits, %v without", bytes.Error[i], exact.Error[i])
+	for i := range e {
+		if math.Abs(e[i]-b[i]) > roundTol {
+			t.Errorf("error %v with 8 bits, %v without", b[i], e[i])
 		}
 	}
-	exact.Error, bytes.Error = nil, nil
+	exact.Spaces[0].Mean, bytes.Spaces[0].Mean = nil, nil
 	if !reflect.DeepEqual(exact, bytes) {
 		t.Error("8 bits changed more than the error term")
 	}

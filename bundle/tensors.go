@@ -1,0 +1,161 @@
+package bundle
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/nlnctl/nlnctl/internal/safetensors"
+	"github.com/nlnctl/nlnctl/nln"
+)
+
+// Names of tensors in the file of tables: the features of neighbours that have
+// names of their own. What a network makes of reconstructions is called
+// "reconstructions." and the network's name.
+const (
+	reconTensor  = "reconstructions"
+	latentTensor = "latents"
+)
+
+// Names of tensors in the calibration file; each space has two of its own, with
+// its name added.
+const (
+	calibRecon    = "recon"
+	calibDistance = "distance"
+	calibIDs      = "ids"
+	calibError    = "error."
+	calibOwn      = "own."
+)
+
+func tensorName(f nln.Feature) string {
+	switch {
+	case f.Of == nln.OfLatent:
+		return latentTensor
+	case f.Network == "":
+		return reconTensor
+	}
+	return reconTensor + "." + f.Network
+}
+
+func featureOf(tensor string) (nln.Feature, bool) {
+	name, network, ok := strings.Cut(tensor, ".")
+	switch {
+	case name == reconTensor && ok == (network != ""):
+		return nln.Feature{Of: nln.OfReconstruction, Network: network}, true
+	case tensor == latentTensor:
+		return nln.Feature{Of: nln.OfLatent}, true
+	}
+	return nln.Feature{}, false
+}
+
+// tableTensors returns the file of what is kept of the indexed images.
+func tableTensors(kept nln.Kept) *safetensors.File {
+	f := &safetensors.File{}
+	for _, table := range kept.Tables {
+		t := safetensors.Tensor{Name: tensorName(table.Feature), Shape: []int{table.Len(), table.F}}
+		if table.Kind == nln.CacheUint8 {
+			t.DType, t.Data = safetensors.U8, table.U8
+		} else {
+			t.DType, t.Data = safetensors.F32, safetensors.Bytes(table.F32)
+		}
+		f.Tensors = append(f.Tensors, t)
+	}
+	return f
+}
+
+// readKept returns what the bundle in a directory keeps for scoring in some
+// spaces.
+func readKept(path string, spaces []string) (kept nln.Kept, err error) {
+	if err := readTables(filepath.Join(path, tablesFile), &kept); err != nil {
+		return kept, fmt.Errorf("%s: %w: %w", tablesFile, ErrDamaged, err)
+	}
+	if kept.Calibration, err = readCalibration(filepath.Join(path, calibrationFile), spaces); err != nil {
+		return kept, fmt.Errorf("%s: %w: %w", calibrationFile, ErrDamaged, err)
+	}
+	return kept, nil
+}
+
+func readTables(path string, kept *nln.Kept) error {
+	file, err := readTensors(path)
+	if err != nil {
+		return err
+	}
+	for _, t := range file.Tensors {
+		feature, ok := featureOf(t.Name)
+		if !ok {
+			return fmt.Errorf("unknown tensor %q", t.Name)
+		}
+		if len(t.Shape) != 2 {
+			return fmt.Errorf("tensor %q has the shape %v, want rows and columns", t.Name, t.Shape)
+		}
+		table := &nln.Table{Feature: feature, F: t.Shape[1]}
+		switch t.DType {
+		case safetensors.U8:
+			table.Kind, table.U8 = nln.CacheUint8, t.Data
+		case safetensors.F32:
+			table.Kind, table.F32 = nln.CacheFloat32, t.Floats32()
+		default:
+			return fmt.Errorf("tensor %q has type %s, want U8 or F32", t.Name, t.DType)
+		}
+		kept.Tables = append(kept.Tables, table)
+	}
+	return nil
+}
+
+func calibrationTensors(p nln.Parts) *safetensors.File {
+	n := p.Len()
+	matrix := []int{n, p.K}
+	f := &safetensors.File{Tensors: []safetensors.Tensor{
+		{Name: calibRecon, DType: safetensors.F64, Shape: []int{n}, Data: safetensors.Bytes(p.Recon)},
+		{Name: calibDistance, DType: safetensors.F64, Shape: matrix, Data: safetensors.Bytes(p.Distance)},
+		{Name: calibIDs, DType: safetensors.I64, Shape: matrix, Data: safetensors.Bytes(p.IDs)},
+	}}
+	for _, s := range p.Spaces {
+		f.Tensors = append(f.Tensors,
+			safetensors.Tensor{Name: calibError + s.Space, DType: safetensors.F64, Shape: matrix, Data: safetensors.Bytes(s.Mean)},
+			safetensors.Tensor{Name: calibOwn + s.Space, DType: safetensors.F64, Shape: []int{n}, Data: safetensors.Bytes(s.Own)})
+	}
+	return f
+}
+
+func readCalibration(path string, spaces []string) (p nln.Parts, err error) {
+	file, err := readTensors(path)
+	if err != nil {
+		return p, err
+	}
+	ids, err := file.Get(calibIDs, safetensors.I64)
+	if err != nil {
+		return p, err
+	}
+	if len(ids.Shape) == 2 {
+		p.K = ids.Shape[1]
+	}
+	p.IDs = ids.Ints()
+	floats := func(name string) (v []float64) {
+		t, e := file.Get(name, safetensors.F64)
+		if e != nil {
+			err = e
+			return nil
+		}
+		return t.Floats64()
+	}
+	p.Recon, p.Distance = floats(calibRecon), floats(calibDistance)
+	if len(p.Recon) > 0 { // an uncalibrated scorer has no parts in any space
+		for _, name := range spaces {
+			p.Spaces = append(p.Spaces, nln.ErrorTerm{Space: name, Mean: floats(calibError + name), Own: floats(calibOwn + name)})
+		}
+	}
+	if err != nil {
+		return p, err
+	}
+	return p, p.Check()
+}
+
+func readTensors(path string) (*safetensors.File, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return safetensors.Parse(b)
+}

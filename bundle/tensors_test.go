@@ -1,0 +1,162 @@
+package bundle
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/internal/safetensors"
+	"github.com/nlnctl/nlnctl/models"
+	"github.com/nlnctl/nlnctl/nln"
+)
+
+// A twoSided model compares by its own encoder as if that were a second one,
+// in the ways of AE-con and AE-res.
+type twoSided struct{ *models.Autoencoder }
+
+func (m twoSided) Spaces() []nln.Space {
+	l := m.LatentDim()
+	of := func(in nln.Input, network string) nln.Feature { return nln.Feature{Of: in, Network: network} }
+	return []nln.Space{
+		{Name: "eq8", Dim: l, Query: of(nln.OfLatent, ""), Neighbor: of(nln.OfReconstruction, "f_con")},
+		{Name: "code", Dim: l, Query: of(nln.OfReconstruction, "f_con"), Neighbor: of(nln.OfLatent, "")},
+		{Name: "residual", Dim: l, Query: of(nln.OfImage, "q"), Neighbor: of(nln.OfReconstruction, "q")},
+		nln.ImageSpace(m),
+	}
+}
+
+func (m twoSided) Features(ctx context.Context, network string, x dataset.Images, dst []float32) error {
+	if err := m.Encode(ctx, x, dst); err != nil || network == "f_con" {
+		return err
+	}
+	for i := range dst {
+		dst[i] *= -2 // q is another network
+	}
+	return nil
+}
+
+func asTwoSided(m *models.Autoencoder) nln.Model { return twoSided{m} }
+
+// Everything that scores in several spaces are made of must come back.
+func TestSpacesSurviveSaving(t *testing.T) {
+	set := images(t, 5)
+	for _, c := range []struct {
+		keep  []string
+		space string
+	}{{nil, "residual"}, {[]string{"code", "image"}, "code"}, {[]string{"code"}, ""}} {
+		b := fitAs(t, asTwoSided, func(conf *nln.Config) { conf.Spaces, conf.Space = c.keep, c.space })
+		path := filepath.Join(t.TempDir(), "b.nln")
+		if err := b.Save(path, false); err != nil {
+			t.Fatal(err)
+		}
+		m, _, err := ReadManifest(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := readScorer(path, b.Scorer.Model(), b.Index, m.Policy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, b := b.Scorer.Config(), s.Config(); !reflect.DeepEqual(a.Policy, b.Policy) || !slices.Equal(a.Spaces, b.Spaces) || a.MaxK != b.MaxK || a.Batch != b.Batch {
+			t.Errorf("configuration written %+v, read %+v", a, b)
+		}
+		if a, b := b.Scorer.Kept(), s.Kept(); !reflect.DeepEqual(a, b) {
+			t.Errorf("spaces %q: other tables or calibration read than written", c.keep)
+		}
+		want, err1 := b.Scorer.PartsAll(t.Context(), set)
+		got, err2 := s.PartsAll(t.Context(), set)
+		if err := errors.Join(err1, err2); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("spaces %q: other parts than before saving (%v)", c.keep, err)
+		}
+		// A model without networks cannot score like this.
+		if _, err := readScorer(path, b.Model, b.Index, m.Policy); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), `no space "`) {
+			t.Errorf("spaces %q: a plain model: %v", c.keep, err)
+		}
+	}
+}
+
+func TestTensorNames(t *testing.T) {
+	for name, f := range map[string]nln.Feature{
+		"reconstructions":       {Of: nln.OfReconstruction},
+		"reconstructions.f_con": {Of: nln.OfReconstruction, Network: "f_con"},
+		"reconstructions.a.b":   {Of: nln.OfReconstruction, Network: "a.b"},
+		"latents":               {Of: nln.OfLatent},
+	} {
+		if got, ok := featureOf(name); !ok || got != f || tensorName(f) != name {
+			t.Errorf("feature %v is called %q, and %q is of %v, %v", f, tensorName(f), name, got, ok)
+		}
+	}
+	for _, name := range []string{"", "reconstructions.", "latents.q", "spam", ".q"} {
+		if f, ok := featureOf(name); ok {
+			t.Errorf("%q names %v", name, f)
+		}
+	}
+}
+
+// Tensors that are sound but not those of a bundle must be refused by name.
+func TestStrangeTensors(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, tensors ...safetensors.Tensor) {
+		t.Helper()
+		f, err := os.Create(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := (&safetensors.File{Tensors: tensors}).Write(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f64 := func(name string, shape ...int) safetensors.Tensor {
+		n := 8
+		for _, s := range shape {
+			n *= s
+		}
+		return safetensors.Tensor{Name: name, DType: safetensors.F64, Shape: shape, Data: make([]byte, n)}
+	}
+	tables := []safetensors.Tensor{{Name: "reconstructions", DType: safetensors.U8, Shape: []int{2, 3}, Data: make([]byte, 6)}}
+	calib := []safetensors.Tensor{f64("recon", 2), f64("distance", 2, 3), f64("error.image", 2, 3), f64("own.image", 2),
+		{Name: "ids", DType: safetensors.I64, Shape: []int{2, 3}, Data: make([]byte, 48)}}
+	read := func() error {
+		_, err := readKept(dir, []string{"image"})
+		return err
+	}
+	write(tablesFile, tables...)
+	write(calibrationFile, calib...)
+	if err := read(); err != nil {
+		t.Fatal(err)
+	}
+	for what, c := range map[string]struct {
+		tensor safetensors.Tensor
+		want   string
+	}{
+		"unknown": {safetensors.Tensor{Name: "spam", DType: safetensors.U8, Shape: []int{1, 1}, Data: []byte{0}}, `unknown tensor "spam"`},
+		"cube":    {safetensors.Tensor{Name: "latents", DType: safetensors.U8, Shape: []int{1, 1, 1}, Data: []byte{0}}, "shape [1 1 1]"},
+		"type":    {f64("latents", 1, 1), "type F64"},
+	} {
+		write(tablesFile, append(slices.Clone(tables), c.tensor)...)
+		if err := read(); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), tablesFile) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	write(tablesFile, tables...)
+	for i := range calib {
+		missing := slices.Delete(slices.Clone(calib), i, i+1)
+		write(calibrationFile, missing...)
+		if err := read(); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), calibrationFile) || !strings.Contains(err.Error(), calib[i].Name) {
+			t.Errorf("without %s: %v", calib[i].Name, err)
+		}
+		if i < 4 {
+			write(calibrationFile, append(missing, f64(calib[i].Name, 1))...)
+			if err := read(); !errors.Is(err, ErrDamaged) {
+				t.Errorf("short %s: %v", calib[i].Name, err)
+			}
+		}
+	}
+}
