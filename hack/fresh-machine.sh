@@ -88,7 +88,7 @@ in_there() {
 }
 
 echo "== ready after $((SECONDS - begin))s: $(in_there 'which go gcc g++ curl || echo no go, gcc, g++ or curl')"
-in_there "git -c advice.detachedHead=false clone -q /tmp/nlnctl.bundle ~/nlnctl"
+in_there "git -c advice.detachedHead=false -c init.defaultBranch=main clone -q /tmp/nlnctl.bundle ~/nlnctl"
 
 status=0 summary=''
 for target in "${targets[@]}"; do
