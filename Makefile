@@ -15,7 +15,7 @@ VERSION := $(shell test -e .git && git describe --tags --always --dirty 2>/dev/n
 GOCMD   := hack/go.sh
 GOBUILD := $(GOCMD) build -buildvcs=false
 GOTEST  := hack/gotest.sh
-CORE_MK := $(MAKE) --no-print-directory -f hack/core.mk $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
+CORE_MK = $(MAKE) --no-print-directory -f hack/core.mk $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
 
 # The packages that reach no C code; found when asked for.
 PURE = $$($(GOCMD) list -f '{{.ImportPath}}{{range .Deps}} {{.}}{{end}}' ./... | awk '!/\/nlnctl\/cgo\// { print $$1 }')
