@@ -20,7 +20,8 @@ CORE_MK = $(MAKE) --no-print-directory -f hack/core.mk $(if $(filter -j%,$(MAKEF
 # The packages that reach no C code; found when asked for.
 PURE = $$($(GOCMD) list -f '{{.ImportPath}}{{range .Deps}} {{.}}{{end}}' ./... | awk '!/\/nlnctl\/cgo\// { print $$1 }')
 
-# Targets here run one after the other; hack/core.mk compiles in parallel.
+# Targets here run one after the other; hack/core.mk compiles in parallel, and
+# gets its share of -j through the recipes that begin with +.
 .NOTPARALLEL:
 
 .PHONY: all
@@ -37,7 +38,7 @@ deps: ## installs what the build needs and the machine lacks
 .PHONY: core
 core: ## builds the native core, build/lib/libnlncore.so; needs no Go
 	@hack/deps.sh --check --core >/dev/null
-	@$(CORE_MK) core
+	@+$(CORE_MK) core
 
 .PHONY: binary
 binary: ## builds the program alone, build/bin/nlnctl; needs no libtorch
@@ -58,7 +59,7 @@ test-race: ## tests what is pure Go under the race detector
 
 .PHONY: test-asan
 test-asan: ## tests cgo/ under the address sanitizer, in Go and in C++
-	@hack/asan.sh
+	@+hack/asan.sh
 
 .PHONY: lint
 lint: ## checks the code: vet, staticcheck and the rules of internal/lint
@@ -68,7 +69,7 @@ lint: ## checks the code: vet, staticcheck and the rules of internal/lint
 
 .PHONY: ci
 ci: deps ## everything that must hold before a change is taken
-	@hack/ci.sh
+	@+hack/ci.sh
 
 .PHONY: install
 install: all ## installs program, core, header and pkg-config file under PREFIX
