@@ -1,10 +1,17 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"os"
 	"os/signal"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -27,4 +34,90 @@ func TestScripts(t *testing.T) {
 		},
 		Condition: func(cond string) (bool, error) { return cond == "data" && os.Getenv("NLN_DATA") != "", nil },
 	})
+}
+
+// A buffer that calls hook once, when what was written contains text.
+type watched struct {
+	mu   sync.Mutex
+	b    bytes.Buffer
+	text string
+	hook func()
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.b.Write(p)
+	if w.hook != nil && strings.Contains(w.b.String(), w.text) {
+		go w.hook()
+		w.hook = nil
+	}
+	return len(p), nil
+}
+
+func (w *watched) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.String()
+}
+
+// An interrupt keeps what was learnt, and --resume goes on there.
+func TestInterruptAndResume(t *testing.T) {
+	t.Chdir(t.TempDir())
+	run := func(ctx context.Context, stderr *watched, args ...string) int {
+		return Run(ctx, Env{Stdout: io.Discard, Stderr: stderr}, args)
+	}
+	if code := run(t.Context(), &watched{}, "data", "synth", "-o", "glyphs", "--format", "idx", "--train", "200", "--test", "20"); code != 0 {
+		t.Fatalf("synth: status %d", code)
+	}
+	args := []string{"train", "--data", "glyphs", "--steps", "100000", "--batch", "16", "-o", "b.nln"}
+	ctx, cancel := context.WithCancel(t.Context())
+	stderr := &watched{text: "training on", hook: func() {
+		time.Sleep(time.Second)
+		cancel()
+	}}
+	if code := run(ctx, stderr, args...); code != exitInterrupted {
+		t.Fatalf("status %d, want %d:\n%s", code, exitInterrupted, stderr)
+	}
+	for _, want := range []string{"stopped after step ", "hint: repeat the command with --resume"} {
+		if !strings.Contains(stderr.String(), want) {
+			t.Errorf("no %q in:\n%s", want, stderr)
+		}
+	}
+	if _, err := os.Stat("b.nln.checkpoint"); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat("b.nln"); err == nil {
+		t.Error("there is a bundle after an interrupt")
+	}
+	stderr = &watched{}
+	if code := run(t.Context(), stderr, args...); code != exitFailure || !strings.Contains(stderr.String(), "--resume") {
+		t.Errorf("without --resume: status %d\n%s", code, stderr)
+	}
+	stderr = &watched{}
+	if code := run(t.Context(), stderr, append(args, "--resume", "--latent", "8")...); code != exitFailure || !strings.Contains(stderr.String(), "of another training") {
+		t.Errorf("another training: status %d\n%s", code, stderr)
+	}
+	// Fewer steps are the same training; one more step than was done ends it.
+	found := regexp.MustCompile(`stopped after step (\d+)`)
+	stderr = &watched{text: "training on", hook: nil}
+	ctx, cancel = context.WithCancel(t.Context())
+	defer cancel()
+	stderr.hook = func() { time.Sleep(time.Second / 2); cancel() }
+	if code := run(ctx, stderr, append(args, "--resume")...); code != exitInterrupted {
+		t.Fatalf("second interrupt: status %d\n%s", code, stderr)
+	}
+	m := found.FindStringSubmatch(stderr.String())
+	if m == nil {
+		t.Fatalf("no step in:\n%s", stderr)
+	}
+	done, _ := strconv.Atoi(m[1])
+	args[4] = strconv.Itoa(done + 1)
+	stderr = &watched{}
+	if code := run(t.Context(), stderr, append(args, "--resume")...); code != 0 || !strings.Contains(stderr.String(), "trained 1 steps") {
+		t.Errorf("resumed: status %d\n%s", code, stderr)
+	}
+	if _, err := os.Stat("b.nln.checkpoint"); err == nil {
+		t.Error("the checkpoint is still there")
+	}
 }

@@ -6,9 +6,9 @@ import "github.com/nlnctl/nlnctl/cgo/torch"
 // d_z learns to tell latents from draws of N(0, I), and the encoder to deceive it.
 
 // latentDiscriminator maps latent vectors (N, L) to logits (N, 1).
-func latentDiscriminator(b *builder, c Config) network {
+func latentDiscriminator(b *builder, c Config) chain {
 	leaky3, drop := leaky(0.3), dropout(0.3) // Keras's default slope
-	return network{
+	return chain{
 		b.dense("dense1", c.Latent, 64), leaky3, drop,
 		b.dense("dense2", 64, 128), leaky3, drop,
 		b.dense("dense3", 128, 256), leaky3, drop,

@@ -8,11 +8,11 @@ import "github.com/nlnctl/nlnctl/cgo/torch"
 
 // imageDiscriminator returns q, which maps images to features (N, L), and the
 // head, which maps these to logits (N, 1). q is built like the encoder.
-func imageDiscriminator(b *builder, c Config) (q, head network) {
+func imageDiscriminator(b *builder, c Config) (q, head chain) {
 	b.group = discriminatorGroup
 	q = encoder(b, c)
 	b.group = headGroup
-	return q, network{b.dense("dense", c.Latent, 1)}
+	return q, chain{b.dense("dense", c.Latent, 1)}
 }
 
 func aeResOptimizers(c Config) []optimizer {

@@ -24,14 +24,14 @@ type Autoencoder struct {
 	dev    torch.Device
 	params []parameter
 
-	encoder network // f: images (N, C, H, W) to latents (N, L); nil for a VAE
-	decoder network // g: latents to images before the sigmoid
+	encoder chain // f: images (N, C, H, W) to latents (N, L); nil for a VAE
+	decoder chain // g: latents to images before the sigmoid
 
-	vaeTrunk     network // VAE: images to hidden features
-	mean, logVar layer   // VAE: hidden features to (N, L)
-	latentDisc   network // AAE: d_z, latents to logits (N, 1)
-	disc, head   network // AE-res, AE-con: q, images to features (N, L), and their logits (N, 1)
-	second       network // AE-con: f_con, images to latents (N, L)
+	vaeTrunk     chain // VAE: images to hidden features
+	mean, logVar layer // VAE: hidden features to (N, L)
+	latentDisc   chain // AAE: d_z, latents to logits (N, 1)
+	disc, head   chain // AE-res, AE-con: q, images to features (N, L), and their logits (N, 1)
+	second       chain // AE-con: f_con, images to latents (N, L)
 }
 
 // New returns an untrained autoencoder on dev, its weights drawn from
@@ -70,14 +70,14 @@ func New(cfg Config, dev torch.Device) (*Autoencoder, error) {
 
 // encoder maps images to latents; it is also the form of the discriminator's
 // trunk and of the second encoder.
-func encoder(b *builder, c Config) network {
+func encoder(b *builder, c Config) chain {
 	if c.patches() {
 		return patchEncoder(b, c)
 	}
 	return smallEncoder(b, c)
 }
 
-func decoder(b *builder, c Config) network {
+func decoder(b *builder, c Config) chain {
 	if c.patches() {
 		return patchDecoder(b, c)
 	}
@@ -126,16 +126,21 @@ const chunk = 256
 
 // Encode stores the latent vectors of x in z; see nln.Model.
 func (m *Autoencoder) Encode(ctx context.Context, x dataset.Images, z []float32) error {
+	return m.encodeWith(ctx, m.latents, x, z)
+}
+
+// encodeWith stores in z the rows of L values that f makes of the images x.
+func (m *Autoencoder) encodeWith(ctx context.Context, f layer, x dataset.Images, z []float32) error {
 	if x.Shape != m.cfg.Shape {
 		return fmt.Errorf("models: encode: images of %v, want %v", x.Shape, m.cfg.Shape)
 	}
 	if len(x.Pix) != x.N*x.Shape.Len() || len(z) != x.N*m.cfg.Latent {
 		return fmt.Errorf("models: encode: %d images, %d pixel values, room for %d latent values", x.N, len(x.Pix), len(z))
 	}
-	return m.inChunks(ctx, x.N, func(s *torch.Scope, lo, hi int) error {
+	return m.eachChunk(ctx, x.N, func(s *torch.Scope, lo, hi int) error {
 		part := x.Slice(lo, hi)
 		in := s.FromFloats(part.Pix, part.N, part.C, part.H, part.W)
-		return m.latents(pass{s: s}, in).CopyTo(z[lo*m.cfg.Latent : hi*m.cfg.Latent])
+		return f(pass{s: s}, in).CopyTo(z[lo*m.cfg.Latent : hi*m.cfg.Latent])
 	})
 }
 
@@ -145,14 +150,14 @@ func (m *Autoencoder) Decode(ctx context.Context, z []float32, xhat []float32) e
 	if len(z)%l != 0 || len(xhat) != len(z)/l*p {
 		return fmt.Errorf("models: decode: %d latent values of %d each, room for %d pixel values", len(z), l, len(xhat))
 	}
-	return m.inChunks(ctx, len(z)/l, func(s *torch.Scope, lo, hi int) error {
+	return m.eachChunk(ctx, len(z)/l, func(s *torch.Scope, lo, hi int) error {
 		in := s.FromFloats(z[lo*l:hi*l], hi-lo, l)
 		return m.decoder.apply(pass{s: s}, in).Sigmoid().CopyTo(xhat[lo*p : hi*p])
 	})
 }
 
-// inChunks calls f for parts of n rows, each with a scope of its own.
-func (m *Autoencoder) inChunks(ctx context.Context, n int, f func(s *torch.Scope, lo, hi int) error) error {
+// eachChunk calls f for parts of n rows, each with a scope of its own.
+func (m *Autoencoder) eachChunk(ctx context.Context, n int, f func(s *torch.Scope, lo, hi int) error) error {
 	for lo := 0; lo < n; lo += chunk {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -26,10 +26,10 @@ type noise interface {
 // A layer is one step of a network.
 type layer func(p pass, x *torch.Tensor) *torch.Tensor
 
-// A network is a chain of layers.
-type network []layer
+// A chain of layers is a network.
+type chain []layer
 
-func (n network) apply(p pass, x *torch.Tensor) *torch.Tensor {
+func (n chain) apply(p pass, x *torch.Tensor) *torch.Tensor {
 	for _, l := range n {
 		x = l(p, x)
 	}

@@ -10,9 +10,9 @@ package models
 var leaky2 = leaky(0.2)
 
 // patchTrunk maps patches (N, C, s, s) to (N, 32, 8, 8).
-func patchTrunk(b *builder, c Config) network {
+func patchTrunk(b *builder, c Config) chain {
 	size := c.Shape.H
-	var n network
+	var n chain
 	down := func(name string, in, out int) { n = append(n, b.conv(name, in, out, 4, 2, 1), leaky2) }
 	same := func(name string, in, out int) { n = append(n, b.conv(name, in, out, 3, 1, 1), leaky2) }
 	in := c.Shape.C
@@ -36,15 +36,15 @@ func patchTrunk(b *builder, c Config) network {
 }
 
 // patchEncoder maps patches (N, C, s, s) to latent vectors (N, L).
-func patchEncoder(b *builder, c Config) network {
+func patchEncoder(b *builder, c Config) chain {
 	return append(patchTrunk(b, c), b.conv("latent", 32, c.Latent, 8, 1, 0), flatten) // linear
 }
 
 // patchDecoder maps latent vectors (N, L) to patches (N, C, s, s), before the
 // sigmoid.
-func patchDecoder(b *builder, c Config) network {
+func patchDecoder(b *builder, c Config) chain {
 	size := c.Shape.H
-	n := network{unflatten(c.Latent, 1, 1), b.convT("latent", c.Latent, 32, 8, 1, 0), leaky2} // (N, 32, 8, 8)
+	n := chain{unflatten(c.Latent, 1, 1), b.convT("latent", c.Latent, 32, 8, 1, 0), leaky2} // (N, 32, 8, 8)
 	up := func(name string, in, out int) { n = append(n, b.convT(name, in, out, 4, 2, 1), leaky2) }
 	same := func(name string, in, out int) { n = append(n, b.conv(name, in, out, 3, 1, 1), leaky2) }
 	same("conv2", 32, 64)

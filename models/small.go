@@ -14,9 +14,9 @@ func filters(kind string) [3]int {
 }
 
 // smallTrunk maps images (N, C, 4h, 4w) to features (N, f2*h*w).
-func smallTrunk(b *builder, c Config) (trunk network, features int) {
+func smallTrunk(b *builder, c Config) (trunk chain, features int) {
 	f, h, w := filters(c.Filters), c.Shape.H/4, c.Shape.W/4
-	return network{
+	return chain{
 		b.conv2x2("conv1", c.Shape.C, f[0]), relu, // (N, f0, 4h, 4w)
 		pool2, b.norm("norm1", c.Norm, f[0]), // (N, f0, 2h, 2w)
 		b.conv2x2("conv2", f[0], f[1]), relu,
@@ -27,16 +27,16 @@ func smallTrunk(b *builder, c Config) (trunk network, features int) {
 }
 
 // smallEncoder maps images (N, C, 4h, 4w) to latent vectors (N, L).
-func smallEncoder(b *builder, c Config) network {
+func smallEncoder(b *builder, c Config) chain {
 	trunk, features := smallTrunk(b, c)
 	return append(trunk, b.dense("latent", features, c.Latent)) // linear
 }
 
 // smallDecoder maps latent vectors (N, L) to images (N, C, 4h, 4w), before the
 // sigmoid that brings them into (0, 1).
-func smallDecoder(b *builder, c Config) network {
+func smallDecoder(b *builder, c Config) chain {
 	f, h, w := filters(c.Filters), c.Shape.H/4, c.Shape.W/4
-	return network{
+	return chain{
 		b.dense("dense", c.Latent, f[2]*h*w), relu, unflatten(f[2], h, w), // (N, f2, h, w)
 		b.convT2x2("conv1", f[2], f[1]), relu,
 		up2, b.norm("norm1", c.Norm, f[1]), // (N, f1, 2h, 2w)

@@ -11,7 +11,7 @@ const vaeHidden = 32
 
 // vaeEncoder returns the trunk up to the heads, and the heads for the mean and
 // the logarithm of the variance, (N, L) each.
-func vaeEncoder(b *builder, c Config) (trunk network, mean, logVar layer) {
+func vaeEncoder(b *builder, c Config) (trunk chain, mean, logVar layer) {
 	var features int
 	if c.patches() {
 		trunk, features = patchEncoder(b, c), c.Latent

@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"encoding/csv"
+	"io"
+	"strconv"
+
+	"github.com/nlnctl/nlnctl/models"
+	"github.com/nlnctl/nlnctl/report"
+)
+
+// logRows is how many rows a training log has at most, about.
+const logRows = 500
+
+// A trainingLog keeps the losses of a training, as means over some steps each.
+type trainingLog struct {
+	curves []report.LossCurve
+	steps  []int // last step of each row
+	epochs []int
+	sums   []float64
+	count  int
+}
+
+// add takes over the losses of a step.
+func (l *trainingLog) add(p models.Progress) {
+	if l.curves == nil {
+		for _, loss := range p.Losses {
+			l.curves = append(l.curves, report.LossCurve{Name: loss.Name})
+		}
+		l.sums = make([]float64, len(p.Losses))
+	}
+	for i, loss := range p.Losses {
+		l.sums[i] += loss.Value
+	}
+	l.count++
+	if l.count < (p.Steps+logRows-1)/logRows && p.Step < p.Steps {
+		return
+	}
+	for i := range l.curves {
+		l.curves[i].Values = append(l.curves[i].Values, l.sums[i]/float64(l.count))
+		l.sums[i] = 0
+	}
+	l.steps, l.epochs, l.count = append(l.steps, p.Step), append(l.epochs, p.Epoch), 0
+}
+
+// writeCSV writes a row for each entry: step, epoch and the losses.
+func (l *trainingLog) writeCSV(w io.Writer) error {
+	c := csv.NewWriter(w)
+	header := []string{"step", "epoch"}
+	for _, curve := range l.curves {
+		header = append(header, curve.Name)
+	}
+	c.Write(header)
+	for r := range l.steps {
+		rec := []string{strconv.Itoa(l.steps[r]), strconv.Itoa(l.epochs[r])}
+		for _, curve := range l.curves {
+			rec = append(rec, strconv.FormatFloat(curve.Values[r], 'g', 6, 64))
+		}
+		c.Write(rec)
+	}
+	c.Flush()
+	return c.Error()
+}
+
+// writePNG draws the curves.
+func (l *trainingLog) writePNG(w io.Writer) error { return report.WriteLosses(w, l.steps, l.curves) }
