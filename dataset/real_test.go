@@ -2,11 +2,9 @@ package dataset
 
 import (
 	"fmt"
-	"hash/crc32"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 )
 
 // realData returns the folder of a real data set below NLN_DATA, or skips.
@@ -126,14 +124,12 @@ func TestRealMVTec(t *testing.T) {
 }
 
 // Reading must not be what a run waits for: beyond gunzip, 47 MB are copied
-// twice. The limit is generous, for a loaded machine.
-func TestRealMNISTIsFast(t *testing.T) {
-	const limit = 5 * time.Second
-	dir := realData(t, "mnist")
-	start := time.Now()
-	sp := mustOpen(t, "mnist:"+dir)
-	if d := time.Since(start); d > limit {
-		t.Errorf("reading took %v, want at most %v", d, limit)
+// twice.
+func BenchmarkOpenMNIST(b *testing.B) {
+	dir := realData(b, "mnist")
+	for b.Loop() {
+		if _, err := Open("mnist:" + dir); err != nil {
+			b.Fatal(err)
+		}
 	}
-	t.Logf("%d images in %v, checksum %08x", sp.Train.Len(), time.Since(start), crc32.ChecksumIEEE(sp.Train.Pix))
 }

@@ -290,7 +290,7 @@ func TestOverfits64Images(t *testing.T) {
 	atEnd(t)
 	for _, loss := range []string{LossMSE, LossBCE, LossL1} {
 		cfg := config(t, "paper", grey28)
-		cfg.Loss, cfg.LR, cfg.Batch, cfg.Steps = loss, 2e-3, 16, 150
+		cfg.Filters, cfg.Loss, cfg.LR, cfg.Batch, cfg.Steps = FiltersConst, loss, 3e-3, 16, 120
 		m, set := newModel(t, cfg), waves(64, grey28)
 		res := train(t, m, set, Options{})
 		if res.LastLoss >= res.FirstLoss {
@@ -389,7 +389,7 @@ func TestCheckpointResumes(t *testing.T) {
 func TestTrainRefuses(t *testing.T) {
 	atEnd(t)
 	cfg := config(t, "paper", grey28)
-	cfg.Steps = 50
+	cfg.Steps, cfg.Batch = 20, 16
 	m := newModel(t, cfg)
 	if _, err := Train(t.Context(), m, waves(4, color32), Options{}); err == nil {
 		t.Error("wrong shape: no error")
