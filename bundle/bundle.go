@@ -73,7 +73,7 @@ func (b *Bundle) fill(dir string) error {
 	kept := b.Scorer.Kept()
 	for name, write := range map[string]func(io.Writer) error{
 		weightsFile:     b.Model.Save,
-		tablesFile:      tableTensors(kept).Write,
+		tablesFile:      tableTensors(kept, b.Index.Len()).Write,
 		calibrationFile: calibrationTensors(kept.Calibration).Write,
 		trainFile:       b.writeTrain,
 	} {

@@ -14,8 +14,9 @@ import (
 // names of their own. What a network makes of reconstructions is called
 // "reconstructions." and the network's name.
 const (
-	reconTensor  = "reconstructions"
-	latentTensor = "latents"
+	reconTensor   = "reconstructions"
+	latentTensor  = "latents"
+	spacingTensor = "spacing" // nln.Kept.Spacing
 )
 
 // Names of tensors in the calibration file; each space has two of its own, with
@@ -23,7 +24,9 @@ const (
 const (
 	calibRecon    = "recon"
 	calibDistance = "distance"
+	calibSpacing  = "spacing"
 	calibIDs      = "ids"
+	calibDist     = "neighbor_distance"
 	calibError    = "error."
 	calibOwn      = "own."
 )
@@ -49,9 +52,11 @@ func featureOf(tensor string) (nln.Feature, bool) {
 	return nln.Feature{}, false
 }
 
-// tableTensors returns the file of what is kept of the indexed images.
-func tableTensors(kept nln.Kept) *safetensors.File {
-	f := &safetensors.File{}
+// tableTensors returns the file of what is kept of n indexed images.
+func tableTensors(kept nln.Kept, n int) *safetensors.File {
+	f := &safetensors.File{Tensors: []safetensors.Tensor{
+		{Name: spacingTensor, DType: safetensors.F32, Shape: []int{n, len(kept.Spacing) / n}, Data: safetensors.Bytes(kept.Spacing)},
+	}}
 	for _, table := range kept.Tables {
 		t := safetensors.Tensor{Name: tensorName(table.Feature), Shape: []int{table.Len(), table.F}}
 		if table.Kind == nln.CacheUint8 {
@@ -82,6 +87,10 @@ func readTables(path string, kept *nln.Kept) error {
 		return err
 	}
 	for _, t := range file.Tensors {
+		if t.Name == spacingTensor && t.DType == safetensors.F32 {
+			kept.Spacing = t.Floats32()
+			continue
+		}
 		feature, ok := featureOf(t.Name)
 		if !ok {
 			return fmt.Errorf("unknown tensor %q", t.Name)
@@ -109,7 +118,9 @@ func calibrationTensors(p nln.Parts) *safetensors.File {
 	f := &safetensors.File{Tensors: []safetensors.Tensor{
 		{Name: calibRecon, DType: safetensors.F64, Shape: []int{n}, Data: safetensors.Bytes(p.Recon)},
 		{Name: calibDistance, DType: safetensors.F64, Shape: matrix, Data: safetensors.Bytes(p.Distance)},
+		{Name: calibSpacing, DType: safetensors.F64, Shape: matrix, Data: safetensors.Bytes(p.Spacing)},
 		{Name: calibIDs, DType: safetensors.I64, Shape: matrix, Data: safetensors.Bytes(p.IDs)},
+		{Name: calibDist, DType: safetensors.F32, Shape: matrix, Data: safetensors.Bytes(p.Dist)},
 	}}
 	for _, s := range p.Spaces {
 		f.Tensors = append(f.Tensors,
@@ -131,7 +142,11 @@ func readCalibration(path string, spaces []string) (p nln.Parts, err error) {
 	if len(ids.Shape) == 2 {
 		p.K = ids.Shape[1]
 	}
-	p.IDs = ids.Ints()
+	dist, err := file.Get(calibDist, safetensors.F32)
+	if err != nil {
+		return p, err
+	}
+	p.IDs, p.Dist = ids.Ints(), dist.Floats32()
 	floats := func(name string) (v []float64) {
 		t, e := file.Get(name, safetensors.F64)
 		if e != nil {
@@ -140,7 +155,7 @@ func readCalibration(path string, spaces []string) (p nln.Parts, err error) {
 		}
 		return t.Floats64()
 	}
-	p.Recon, p.Distance = floats(calibRecon), floats(calibDistance)
+	p.Recon, p.Distance, p.Spacing = floats(calibRecon), floats(calibDistance), floats(calibSpacing)
 	if len(p.Recon) > 0 { // an uncalibrated scorer has no parts in any space
 		for _, name := range spaces {
 			p.Spaces = append(p.Spaces, nln.ErrorTerm{Space: name, Mean: floats(calibError + name), Own: floats(calibOwn + name)})

@@ -47,10 +47,14 @@ func asTwoSided(m *models.Autoencoder) nln.Model { return twoSided{m} }
 func TestSpacesSurviveSaving(t *testing.T) {
 	set := images(t, 5)
 	for _, c := range []struct {
-		keep  []string
-		space string
-	}{{nil, "residual"}, {[]string{"code", "image"}, "code"}, {[]string{"code"}, ""}} {
-		b := fitAs(t, asTwoSided, func(conf *nln.Config) { conf.Spaces, conf.Space = c.keep, c.space })
+		keep   []string
+		policy nln.Policy
+	}{
+		{nil, nln.Policy{K: 2, Alpha: .3, FPR: .1, Space: "residual"}},
+		{[]string{"code", "image"}, nln.Policy{K: 1, FPR: .2, Space: "code", Rank: nln.ScoreLocal, Local: nln.Local{K: 7, Power: .25}}},
+		{[]string{"code"}, nln.DefaultPolicy()},
+	} {
+		b := fitAs(t, asTwoSided, func(conf *nln.Config) { conf.Spaces, conf.Policy, conf.MaxK = c.keep, c.policy, 6 })
 		path := filepath.Join(t.TempDir(), "b.nln")
 		if err := b.Save(path, false); err != nil {
 			t.Fatal(err)
@@ -121,8 +125,13 @@ func TestStrangeTensors(t *testing.T) {
 		return safetensors.Tensor{Name: name, DType: safetensors.F64, Shape: shape, Data: make([]byte, n)}
 	}
 	tables := []safetensors.Tensor{{Name: "reconstructions", DType: safetensors.U8, Shape: []int{2, 3}, Data: make([]byte, 6)}}
-	calib := []safetensors.Tensor{f64("recon", 2), f64("distance", 2, 3), f64("error.image", 2, 3), f64("own.image", 2),
-		{Name: "ids", DType: safetensors.I64, Shape: []int{2, 3}, Data: make([]byte, 48)}}
+	ones := f64("spacing", 2, 3)
+	for i := range 6 {
+		copy(ones.Data[8*i:], "\x00\x00\x00\x00\x00\x00\xf0\x3f") // 1
+	}
+	calib := []safetensors.Tensor{f64("recon", 2), f64("distance", 2, 3), ones, f64("error.image", 2, 3), f64("own.image", 2),
+		{Name: "ids", DType: safetensors.I64, Shape: []int{2, 3}, Data: make([]byte, 48)},
+		{Name: "neighbor_distance", DType: safetensors.F32, Shape: []int{2, 3}, Data: make([]byte, 24)}}
 	read := func() error {
 		_, err := readKept(dir, []string{"image"})
 		return err
@@ -139,6 +148,7 @@ func TestStrangeTensors(t *testing.T) {
 		"unknown": {safetensors.Tensor{Name: "spam", DType: safetensors.U8, Shape: []int{1, 1}, Data: []byte{0}}, `unknown tensor "spam"`},
 		"cube":    {safetensors.Tensor{Name: "latents", DType: safetensors.U8, Shape: []int{1, 1, 1}, Data: []byte{0}}, "shape [1 1 1]"},
 		"type":    {f64("latents", 1, 1), "type F64"},
+		"spacing": {f64("spacing", 1, 1), `unknown tensor "spacing"`},
 	} {
 		write(tablesFile, append(slices.Clone(tables), c.tensor)...)
 		if err := read(); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), tablesFile) || !strings.Contains(err.Error(), c.want) {
@@ -152,7 +162,7 @@ func TestStrangeTensors(t *testing.T) {
 		if err := read(); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), calibrationFile) || !strings.Contains(err.Error(), calib[i].Name) {
 			t.Errorf("without %s: %v", calib[i].Name, err)
 		}
-		if i < 4 {
+		if i < 5 {
 			write(calibrationFile, append(missing, f64(calib[i].Name, 1))...)
 			if err := read(); !errors.Is(err, ErrDamaged) {
 				t.Errorf("short %s: %v", calib[i].Name, err)

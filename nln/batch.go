@@ -36,7 +36,7 @@ func (s *Scorer) allParts() want {
 
 // scoreParts returns what the policy needs.
 func (s *Scorer) scoreParts() want {
-	return want{k: s.cfg.K, errors: s.cfg.K, spaces: []Space{s.policySpace()}}
+	return want{k: max(s.cfg.K, s.cfg.Local.K), errors: s.cfg.K, spaces: []Space{s.policySpace()}}
 }
 
 func (s *Scorer) policySpace() Space {
@@ -88,16 +88,17 @@ func (s *Scorer) fill(ctx context.Context, first int, x dataset.Images, b *buffe
 		return err
 	}
 	copy(p.IDs, b.nb.IDs)
+	copy(p.Dist, b.nb.Dist)
 	return forBlocks(ctx, x.N, scoreImages, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			p.Recon[i] = meanAbs32(x.At(i), b.xhat[i*len(x.At(i)):])
-			var d float64
+			row := i * w.k
 			for j := range w.k {
-				d += float64(b.nb.Dist[i*w.k+j])
-				p.Distance[i*w.k+j] = d / float64(j+1)
+				p.Distance[row+j] = meanDist(p.Dist[row : row+j+1])
 			}
+			s.spacing.around(p.IDs[row:row+w.k], p.Spacing[row:])
 			for _, c := range comparisons {
-				c.compare(i, p.IDs[i*w.k:][:w.errors], c.term.Mean[i*w.k:])
+				c.compare(i, p.IDs[row:row+w.errors], c.term.Mean[row:])
 			}
 		}
 	})
@@ -236,8 +237,8 @@ func (s *Scorer) checkNeighbors(first, n, k int, nb Neighbors) error {
 		if id < 0 || id >= int64(s.indexed) {
 			return fmt.Errorf("image %d: index gave id %d, have %d indexed images", first+i/k, id, s.indexed)
 		}
-		if d := nb.Dist[i]; !(d >= 0) || d-d != 0 {
-			return fmt.Errorf("image %d: index gave distance %v to id %d", first+i/k, d, id)
+		if d := nb.Dist[i]; !(d >= 0) || d-d != 0 || i%k > 0 && d < nb.Dist[i-1] {
+			return fmt.Errorf("image %d: index gave distance %v to id %d as neighbour %d", first+i/k, d, id, i%k+1)
 		}
 	}
 	return nil

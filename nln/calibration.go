@@ -74,7 +74,8 @@ func (e *TooFewError) Error() string {
 type Calibration struct {
 	policy          Policy
 	error, distance Range
-	scores          []float64 // of the calibration images, ascending
+	scores          []float64 // of the calibration images, those that the policy ranks by, ascending
+	locals          []float64 // their local scores, ascending
 	threshold       float64
 	tooFew          *TooFewError
 }
@@ -110,12 +111,15 @@ func calibrate(calib Parts, policy Policy) (*Calibration, error) {
 	for i := range es {
 		es[i], ds[i] = policy.terms(calib, i)
 	}
-	c := &Calibration{policy: policy, error: RangeOf(es), distance: RangeOf(ds)}
-	c.scores = make([]float64, calib.Len())
-	for i := range c.scores {
-		c.scores[i] = c.Combine(es[i], ds[i])
+	c := &Calibration{policy: policy, error: RangeOf(es), distance: RangeOf(ds), locals: calib.Locals(policy.Local.K, policy.Local.Power)}
+	slices.Sort(c.locals)
+	if c.scores = c.locals; policy.Rank != ScoreLocal {
+		c.scores = make([]float64, calib.Len())
+		for i := range c.scores {
+			c.scores[i] = c.Combine(es[i], ds[i])
+		}
+		slices.Sort(c.scores)
 	}
-	slices.Sort(c.scores)
 	c.setThreshold()
 	return c, nil
 }
@@ -186,7 +190,7 @@ func (c *Calibration) ErrorRange() Range { return c.error }
 // images.
 func (c *Calibration) DistanceRange() Range { return c.distance }
 
-// Combine returns the score of an error term e and a distance term d,
+// Combine returns the total score of an error term e and a distance term d,
 //
 //	alpha (e - b_E)/s_E + (1-alpha) (d - b_D)/s_D
 //
@@ -198,23 +202,36 @@ func (c *Calibration) Combine(e, d float64) float64 {
 
 // Rho returns ((1-alpha)/alpha) (s_E/s_D): scores rank as E + Rho*D. Unlike
 // alpha it does not depend on how the terms are scaled. It is +Inf where the
-// error term has no weight and NaN where neither term has.
-func (c *Calibration) Rho() float64 { return rho(c.policy.Alpha, c.error, c.distance) }
+// error term has no weight and NaN where neither term has, or where the policy
+// ranks by another score.
+func (c *Calibration) Rho() float64 {
+	if c.policy.Rank != ScoreTotal {
+		return math.NaN()
+	}
+	return rho(c.policy.Alpha, c.error, c.distance)
+}
 
 // P returns the p-value of a score: how likely a normal image scores as much,
 //
 //	(1 + number of calibration scores >= score) / (n+1)
 //
-// which is never 0. Over normal images it is at most t with chance at most t,
-// exactly for an alpha of 0 or 1; otherwise the ratio of the two scales comes
+// which is never 0. The score is the one that the policy ranks by. Over normal
+// images the p-value is at most t with chance at most t, exactly for an alpha of
+// 0 or 1 and for the local score; otherwise the ratio of the two scales comes
 // from the same images, an effect that shrinks with their number. P of NaN is
 // NaN.
-func (c *Calibration) P(score float64) float64 {
+func (c *Calibration) P(score float64) float64 { return pAmong(c.scores, score) }
+
+// LocalP returns the p-value of a local score, whatever the policy ranks by.
+func (c *Calibration) LocalP(local float64) float64 { return pAmong(c.locals, local) }
+
+// pAmong returns the p-value of a score among others, ascending.
+func pAmong(scores []float64, score float64) float64 {
 	if math.IsNaN(score) {
 		return score
 	}
-	below := sort.SearchFloat64s(c.scores, score)
-	return pValue(len(c.scores)-below, len(c.scores))
+	below := sort.SearchFloat64s(scores, score)
+	return pValue(len(scores)-below, len(scores))
 }
 
 // Threshold returns the score above which an image is called novel. Where it
@@ -236,6 +253,9 @@ func (c *Calibration) warnings() []string {
 	if c.tooFew != nil {
 		w = append(w, c.tooFew.Error())
 	}
+	if c.policy.Rank == ScoreLocal {
+		return w
+	}
 	for _, t := range []struct {
 		name   string
 		weight float64
@@ -253,20 +273,27 @@ type Score struct {
 	Recon    float64 // plain reconstruction error, see [Parts]
 	Error    float64 // error term over the policy's K neighbours, in the units of its space
 	Distance float64 // distance term over the same neighbours, in latent units
-	Score    float64 // both, scaled and weighted: [Calibration.Combine]
-	P        float64 // p-value against the calibration images, in (0, 1]
-	Novel    bool    // whether Score is above the threshold
+	Local    float64 // local score, see [Local]
+	LocalP   float64 // p-value of Local against the calibration images, in (0, 1]
+
+	Score float64 // what the policy ranks by: both terms by [Calibration.Combine], or Local
+	P     float64 // p-value of Score against the calibration images, in (0, 1]
+	Novel bool    // whether Score is above the threshold
 
 	Neighbors []int64 // ids of the K nearest indexed images, nearest first
 }
 
 // Score returns the score of image i of p. It panics unless p has the policy's
-// space and as many neighbours as the policy's K or more. Neighbors shares
+// space and as many neighbours as the policy's two K or more. Neighbors shares
 // memory with p.
 func (c *Calibration) Score(p Parts, i int) Score {
 	s := Score{Recon: p.Recon[i], Neighbors: p.Neighbors(i, c.policy.K)}
 	s.Error, s.Distance = c.policy.terms(p, i)
-	s.Score = c.Combine(s.Error, s.Distance)
+	s.Local = p.Local(i, c.policy.Local.K, c.policy.Local.Power)
+	s.LocalP = c.LocalP(s.Local)
+	if s.Score = s.Local; c.policy.Rank != ScoreLocal {
+		s.Score = c.Combine(s.Error, s.Distance)
+	}
 	s.P = c.P(s.Score)
 	s.Novel = c.Novel(s.Score)
 	return s

@@ -26,6 +26,7 @@ const (
 	ScoreError    = "error"    // the error term alone, alpha 1
 	ScoreDistance = "distance" // the distance term alone, alpha 0
 	ScoreTotal    = "total"    // both (equation 4)
+	ScoreLocal    = "local"    // the distance relative to the neighbours' own, see [Local]
 )
 
 // InSpace returns the name of a score in another space than the first, such as
@@ -41,15 +42,15 @@ type Result struct {
 	Protocol string  `json:"protocol"`
 	Score    string  `json:"score"`
 	K        int     `json:"k"`     // neighbours; 0 for ScoreRecon, which has none
-	Alpha    float64 `json:"alpha"` // weight of the error term; 1 for ScoreRecon, which has no other
+	Alpha    float64 `json:"alpha"` // weight of the error term; 1 for ScoreRecon, which has no other, 0 for ScoreLocal
 	AUROC    float64 `json:"auroc"`
 	Lo       float64 `json:"lo"` // confidence interval, see [metrics.DeLong]
 	Hi       float64 `json:"hi"`
 
 	// Rho is the weight of the distance relative to the error, in their own
 	// units: images rank by E + Rho*D. Two protocols agree where their Rhos do,
-	// not where their alphas do. It is nil for ScoreRecon and where it is not
-	// finite, as for an alpha of 0.
+	// not where their alphas do. It is nil for ScoreRecon and ScoreLocal
+	// and where it is not finite, as for an alpha of 0.
 	Rho *float64 `json:"rho,omitempty"`
 }
 
@@ -58,8 +59,9 @@ type Result struct {
 // has the parts of the calibration images, without which the held-out protocol
 // is left out. Under each protocol come first ScoreRecon, alone and in each
 // space of features that test has, then, for each K, ScoreError, ScoreDistance
-// and ScoreTotal with each alpha in the first space of test (see [Parts.In]) and
-// ScoreError and ScoreTotal with each alpha in each other one. Only ScoreTotal
+// and ScoreTotal with each alpha in the first space of test (see [Parts.In]),
+// ScoreError and ScoreTotal with each alpha in each other one, and ScoreLocal
+// with the power of [DefaultLocal] ([Parts.Locals] has others). Only ScoreTotal
 // depends on the protocol, since scaling one term keeps its order; the others
 // are listed under each so that each list is whole.
 //
@@ -100,6 +102,9 @@ func evaluate(test Parts, novel []bool, calib Parts, ks []int, alphas []float64)
 			if err := v.space(q, ranges, k, i == 0, alphas); err != nil {
 				return nil, err
 			}
+		}
+		if err := v.add(Result{Score: ScoreLocal, K: k}, test.Locals(k, DefaultLocal().Power), v.protocols...); err != nil {
+			return nil, err
 		}
 	}
 	var all []Result

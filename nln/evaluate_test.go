@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/nlnctl/nlnctl/nln"
@@ -26,7 +27,10 @@ func randomParts(seed uint64, n, k int) (nln.Parts, []bool) {
 		for range k {
 			p.Spaces[0].Mean = append(p.Spaces[0].Mean, .3*(rng.Float64()+shift))
 			p.Distance = append(p.Distance, 7*(rng.Float64()+shift))
+			p.Spacing = append(p.Spacing, .5+rng.Float64())
+			p.Dist = append(p.Dist, float32(7*(rng.Float64()+shift)))
 		}
+		slices.Sort(p.Dist[i*k:])
 	}
 	return p, novel
 }
@@ -77,6 +81,12 @@ func slowScores(test, r nln.Parts, score string, k int, alpha float64) []float64
 			s[i] = test.Recon[i]
 		case nln.ScoreError:
 			s[i] = test.Spaces[0].Mean[i*test.K+k-1]
+		case nln.ScoreLocal:
+			var sum float64
+			for _, d := range test.Dist[i*test.K : i*test.K+k] {
+				sum += float64(d)
+			}
+			s[i] = sum / float64(k) / math.Sqrt(test.Spacing[i*test.K+k-1])
 		case nln.ScoreDistance:
 			s[i] = test.Distance[i*test.K+k-1]
 		case nln.ScoreTotal:
@@ -90,7 +100,7 @@ func TestEvaluateEqualsDefinition(t *testing.T) {
 	test, novel := randomParts(1, 90, 4)
 	calib, _ := randomParts(2, 30, 3)
 	results := evaluate(t, test, novel, calib)
-	if want := 2 * (1 + len(evalKs)*(2+len(evalAlphas))); len(results) != want {
+	if want := 2 * (1 + len(evalKs)*(3+len(evalAlphas))); len(results) != want {
 		t.Errorf("%d results, want %d", len(results), want)
 	}
 	for protocol, scale := range map[string]nln.Parts{nln.ProtocolPaper: test, nln.ProtocolHeldOut: calib} {
@@ -112,6 +122,7 @@ func TestEvaluateEqualsDefinition(t *testing.T) {
 		for _, k := range evalKs {
 			check(nln.ScoreError, k, 1, 0)
 			check(nln.ScoreDistance, k, 0, math.Inf(1))
+			check(nln.ScoreLocal, k, 0, math.NaN())
 			e, d := nln.RangeOf(scale.Errors(k)), nln.RangeOf(scale.Distances(k))
 			for _, alpha := range evalAlphas {
 				check(nln.ScoreTotal, k, alpha, (1-alpha)/alpha*(e.Max-e.Min)/(d.Max-d.Min))
@@ -148,7 +159,8 @@ func TestRankInvariance(t *testing.T) {
 	test, novel := randomParts(1, 90, 3)
 	calib, _ := randomParts(2, 30, 3)
 	whole := func(p nln.Parts, offset, factor float64) nln.Parts {
-		q := nln.Parts{K: p.K, Recon: p.Recon, IDs: p.IDs, Spaces: inImage(nil, p.Len())}
+		q := p
+		q.Distance, q.Spaces = nil, inImage(nil, p.Len())
 		for i, v := range p.Spaces[0].Mean {
 			q.Spaces[0].Mean = append(q.Spaces[0].Mean, offset+factor*math.Round(64*v))
 			q.Distance = append(q.Distance, offset+factor*math.Round(8*p.Distance[i]))
@@ -208,7 +220,7 @@ func TestEvaluateSpaces(t *testing.T) {
 		}
 		first.Spaces = first.Spaces[:1]
 		for _, want := range evaluate(t, first, novel, calib) {
-			if i > 0 && (want.Score == nln.ScoreDistance || want.Score == nln.ScoreRecon) {
+			if i > 0 && (want.Score == nln.ScoreDistance || want.Score == nln.ScoreLocal || want.Score == nln.ScoreRecon) {
 				continue
 			}
 			if i > 0 && (want.Score == nln.ScoreError || want.Score == nln.ScoreTotal) {

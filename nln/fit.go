@@ -3,6 +3,7 @@ package nln
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/nlnctl/nlnctl/dataset"
 )
@@ -14,7 +15,8 @@ type Config struct {
 
 	// MaxK is the number of neighbours whose parts are kept for calibration and
 	// returned by [Scorer.Parts], and so the largest K of a later policy. The
-	// default is 10. A larger K raises it and a smaller index lowers it.
+	// default is 10. A larger K or Local.K raises it and a smaller index lowers
+	// it.
 	MaxK int
 
 	// Spaces names the spaces to keep, each a table of a row per indexed image and
@@ -26,13 +28,20 @@ type Config struct {
 	Batch int   // images per call of the model, default 256; more need more memory
 	Cache Cache // of the reconstructions, default CacheUint8; other features are kept as float32
 
+	// Sources says which source image each train image comes from, in order and
+	// numbered in any way, where some are crops or rotated copies of one. An
+	// indexed image is not compared with others of its source. Nil: each is a
+	// source of its own.
+	Sources []int64
+
 	// Uncalibrated lets Fit do without calibration images. Scores are then the
 	// plain sum of equation 4, whose terms have different units, every p-value
 	// is 1 and nothing is novel.
 	Uncalibrated bool
 
-	// Progress, unless nil, is called after each batch: stage is "index" or
-	// "calibrate", done of total images are through.
+	// Progress, unless nil, is called after each batch: stage is "index", "local"
+	// (the indexed images are compared with each other) or "calibrate", done of
+	// total images are through.
 	Progress func(stage string, done, total int)
 }
 
@@ -56,7 +65,7 @@ func (c Config) complete() (Config, error) {
 	if c.MaxK < 0 || c.Batch < 0 {
 		return c, fmt.Errorf("config: MaxK is %d and Batch %d, want at least 1", c.MaxK, c.Batch)
 	}
-	c.MaxK = max(c.MaxK, c.K)
+	c.MaxK = max(c.MaxK, c.K, c.Local.K)
 	return c, c.Policy.check()
 }
 
@@ -66,7 +75,8 @@ func (c Config) complete() (Config, error) {
 // normal images that are not among train and that m was not trained on. It needs
 // memory for train.Len() rows of each feature: a byte or four for each value of
 // a reconstruction (see [Cache]), four for each value of another feature, and
-// none for latent vectors if idx is a [VectorIndex].
+// none, in the end, for latent vectors if idx is a [VectorIndex]. Each train
+// image is searched for among the others once, for the local score.
 //
 // idx must be empty; after an error it may hold part of train. The Scorer keeps
 // m and idx, which the caller still closes.
@@ -97,16 +107,23 @@ func fit(ctx context.Context, m Model, idx Index, train, calib dataset.Source, c
 	case idx.Len() != 0:
 		return nil, fmt.Errorf("index holds %d vectors, want an empty one", idx.Len())
 	}
+	if err := checkSources(cfg.Sources, train.Len()); err != nil {
+		return nil, err
+	}
 	if err := s.makeTables(train.Len()); err != nil {
 		return nil, err
 	}
 	if err := s.indexImages(ctx, train); err != nil {
 		return nil, fmt.Errorf("train: %w", err)
 	}
-	if s.vectors() != nil {
-		delete(s.tables, Feature{Of: OfLatent})
-	}
 	s.limitK()
+	latents := Feature{Of: OfLatent}
+	if err := s.findSpacing(ctx, s.tables[latents].F32); err != nil {
+		return nil, fmt.Errorf("compare train images: %w", err)
+	}
+	if s.vectors() != nil || !slices.ContainsFunc(s.spaces, func(space Space) bool { return space.Neighbor == latents }) {
+		delete(s.tables, latents)
+	}
 	if calibrated {
 		if s.calib, err = s.partsAll(ctx, calib, "calibrate"); err != nil {
 			return nil, fmt.Errorf("calibrate: %w", err)
@@ -122,12 +139,17 @@ type Kept struct {
 	// order, but none of latent vectors if the index is a VectorIndex.
 	Tables []*Table
 
+	// Spacing is how far apart the indexed images are, len N*MaxK, row-major, in
+	// order of id: value k-1 of a row is the mean distance to the k nearest
+	// others. See [Local].
+	Spacing []float32
+
 	Calibration Parts // for MaxK neighbours, in each space; empty if Uncalibrated
 }
 
 // NewScorer puts together a scorer out of what an earlier one was made of: the
-// model, the filled index and what the scorer kept. cfg.Cache and, with
-// calibration images, cfg.MaxK are replaced by what was kept.
+// model, the filled index and what the scorer kept. cfg.Cache and cfg.MaxK are
+// replaced by what was kept.
 func NewScorer(m Model, idx Index, kept Kept, cfg Config) (*Scorer, error) {
 	s, err := assemble(m, idx, kept, cfg)
 	if err != nil {
@@ -137,20 +159,27 @@ func NewScorer(m Model, idx Index, kept Kept, cfg Config) (*Scorer, error) {
 }
 
 func assemble(m Model, idx Index, kept Kept, cfg Config) (*Scorer, error) {
-	if kept.Calibration.Len() > 0 {
-		cfg.MaxK = kept.Calibration.K
-	}
 	s, err := newScorer(m, idx, cfg)
 	if err != nil {
 		return nil, err
 	}
+	n := idx.Len()
 	switch {
-	case idx.Len() == 0:
+	case n == 0:
 		return nil, ErrEmptyIndex
 	case kept.Calibration.Len() == 0 && !cfg.Uncalibrated:
 		return nil, fmt.Errorf("no calibration images, and Uncalibrated is not set")
+	case len(kept.Spacing) == 0 || len(kept.Spacing)%n != 0 || len(kept.Spacing)/n > n:
+		return nil, fmt.Errorf("spacing of %d values for %d indexed vectors", len(kept.Spacing), n)
 	}
-	s.indexed = idx.Len()
+	s.indexed, s.cfg.MaxK = n, len(kept.Spacing)/n
+	if _, err := cfg.Policy.complete(s.cfg.MaxK, s.cfg.Spaces); err != nil {
+		return nil, err
+	}
+	s.spacing = newSpacing(kept.Spacing, s.cfg.MaxK)
+	if err := s.spacing.check(s.indexed); err != nil {
+		return nil, err
+	}
 	for _, t := range kept.Tables {
 		if err := t.check(); err != nil {
 			return nil, err
@@ -168,6 +197,9 @@ func assemble(m Model, idx Index, kept Kept, cfg Config) (*Scorer, error) {
 		}
 	}
 	if kept.Calibration.Len() > 0 {
+		if kept.Calibration.K != s.cfg.MaxK {
+			return nil, fmt.Errorf("calibration images with %d neighbours, spacing over %d", kept.Calibration.K, s.cfg.MaxK)
+		}
 		for _, space := range s.spaces {
 			if kept.Calibration.space(space.Name) < 0 {
 				return nil, fmt.Errorf("calibration images have no errors in space %q", space.Name)
@@ -175,7 +207,6 @@ func assemble(m Model, idx Index, kept Kept, cfg Config) (*Scorer, error) {
 		}
 	}
 	s.cfg.Cache = s.Recon().Kind
-	s.limitK()
 	s.calib = kept.Calibration
 	return s, s.setPolicy(s.cfg.Policy)
 }
@@ -192,8 +223,12 @@ func checkPair(m Model, idx Index) error {
 }
 
 // makeTables makes an empty table with memory for n rows for each feature of
-// neighbours.
+// neighbours, and one of latents, which findSpacing needs.
 func (s *Scorer) makeTables(n int) (err error) {
+	latents := latentSpace(s.model)
+	if s.tables[latents.Neighbor], err = newTable(latents.Neighbor, CacheFloat32, latents.Dim, n); err != nil {
+		return err
+	}
 	for _, space := range s.spaces {
 		f := space.Neighbor
 		if s.tables[f] != nil {
@@ -246,9 +281,15 @@ func (s *Scorer) indexImages(ctx context.Context, src dataset.Source) error {
 
 // limitK lowers K and MaxK to the number of indexed images.
 func (s *Scorer) limitK() {
-	if n := s.indexed; s.cfg.K > n {
-		s.warnings = append(s.warnings, fmt.Sprintf("K is %d but only %d images are indexed: using %d", s.cfg.K, n, n))
-		s.cfg.K = n
+	n := s.indexed
+	for _, k := range []struct {
+		name string
+		k    *int
+	}{{"K", &s.cfg.K}, {"K of the local score", &s.cfg.Local.K}} {
+		if *k.k > n {
+			s.warnings = append(s.warnings, fmt.Sprintf("%s is %d but only %d images are indexed: using %d", k.name, *k.k, n, n))
+			*k.k = n
+		}
 	}
-	s.cfg.MaxK = min(s.cfg.MaxK, s.indexed)
+	s.cfg.MaxK = min(s.cfg.MaxK, n)
 }

@@ -39,8 +39,17 @@ func TestNewScorerErrors(t *testing.T) {
 	change := func(f func(*nln.Table)) nln.Kept {
 		r := *s.Recon()
 		f(&r)
-		return nln.Kept{Tables: []*nln.Table{&r}, Calibration: s.CalibrationParts()}
+		k := s.Kept()
+		k.Tables = []*nln.Table{&r}
+		return k
 	}
+	with := func(f func(*nln.Kept)) nln.Kept {
+		k := s.Kept()
+		f(&k)
+		return k
+	}
+	bad := slices.Clone(s.Kept().Spacing)
+	bad[101] = float32(math.NaN())
 	for name, c := range map[string]struct {
 		idx  nln.Index
 		kept nln.Kept
@@ -52,11 +61,17 @@ func TestNewScorerErrors(t *testing.T) {
 		"other rows":    {s.Index(), change(func(r *nln.Table) { r.F, r.U8 = r.F/2, r.U8[:len(r.U8)/2] }), "15 values, want 30"},
 		"ragged table":  {s.Index(), change(func(r *nln.Table) { r.U8 = r.U8[1:] }), "not a multiple"},
 		"unknown cache": {s.Index(), change(func(r *nln.Table) { r.Kind = "zip" }), `"zip"`},
-		"no table":      {s.Index(), nln.Kept{Calibration: s.CalibrationParts()}, `no table of g(z), by which space "image"`},
+		"no table":      {s.Index(), with(func(k *nln.Kept) { k.Tables = nil }), `no table of g(z), by which space "image"`},
 		"other table":   {s.Index(), change(func(r *nln.Table) { r.Feature.Network = "q" }), "no table of g(z)"},
-		"other space": {s.Index(), nln.Kept{Tables: s.Kept().Tables, Calibration: twoByTwo()},
+		"other space": {s.Index(), with(func(k *nln.Kept) { k.Calibration.Spaces = twoByTwo().Spaces }),
 			`no errors in space "image"`},
-		"no calibration": {s.Index(), nln.Kept{Tables: s.Kept().Tables}, "no calibration images"},
+		"no calibration": {s.Index(), with(func(k *nln.Kept) { k.Calibration = nln.Parts{} }), "no calibration images"},
+		"no spacing":     {s.Index(), with(func(k *nln.Kept) { k.Spacing = nil }), "spacing of 0 values for 50"},
+		"ragged spacing": {s.Index(), with(func(k *nln.Kept) { k.Spacing = k.Spacing[1:] }), "spacing of 499 values for 50"},
+		"wide spacing":   {s.Index(), with(func(k *nln.Kept) { k.Spacing = make([]float32, 50*51) }), "spacing of 2550 values for 50"},
+		"other K":        {s.Index(), with(func(k *nln.Kept) { k.Spacing = k.Spacing[:50*9] }), "with 10 neighbours, spacing over 9"},
+		"small K":        {s.Index(), with(func(k *nln.Kept) { k.Spacing = k.Spacing[:50*2] }), "K is 3 but 2 neighbours were kept"},
+		"NaN spacing":    {s.Index(), with(func(k *nln.Kept) { k.Spacing = bad }), "spacing of indexed image 10 over 2 neighbours is NaN"},
 	} {
 		_, err := nln.NewScorer(s.Model(), c.idx, c.kept, nln.DefaultConfig())
 		wantError(t, name, err, "nln: new scorer: ", c.want)
@@ -93,6 +108,10 @@ func TestFitErrors(t *testing.T) {
 		"unreadable":     {nil, images{Images: good.Images, fail: unread}, calib, nil, "read images from 4 on: disk on fire"},
 		"short source":   {nil, images{Images: good.Images, claim: 2}, calib, nil, "20 images of 22"},
 		"K 0":            {nil, good, calib, func(c *nln.Config) { c.K = 0 }, "K is 0"},
+		"local K":        {nil, good, calib, func(c *nln.Config) { c.Local.K = -1 }, "K of the local score is -1"},
+		"power":          {nil, good, calib, func(c *nln.Config) { c.Local.Power = 1.5 }, "power of the local score is 1.5"},
+		"rank":           {nil, good, calib, func(c *nln.Config) { c.Rank = "recon" }, `rank is "recon", want one of ["total" "local"]`},
+		"sources":        {nil, good, calib, func(c *nln.Config) { c.Sources = make([]int64, 19) }, "19 sources of 20 train images"},
 		"alpha":          {nil, good, calib, func(c *nln.Config) { c.Alpha = 1.5 }, "alpha is 1.5"},
 		"MaxK":           {nil, good, calib, func(c *nln.Config) { c.MaxK = -1 }, "MaxK is -1"},
 		"cache":          {nil, good, calib, func(c *nln.Config) { c.Cache = "fp4" }, `"fp4"`},
@@ -162,12 +181,13 @@ func TestBrokenModelAndIndex(t *testing.T) {
 		"decode":          {broken{decode: failure}, "decode images from 0 on: out of memory"},
 		"search":          {broken{search: failure}, "search neighbours of images from 0 on: out of memory"},
 		"decode NaN":      {broken{reconstruct: float32(math.NaN())}, "image 7: reconstructed value 29 is NaN"},
-		"fewer":           {broken{neighbors: func(nb *nln.Neighbors) { nb.K-- }}, "index gave 2 neighbours"},
-		"short":           {broken{neighbors: func(nb *nln.Neighbors) { nb.IDs = nb.IDs[1:] }}, "23 ids"},
-		"missing":         {broken{neighbors: func(nb *nln.Neighbors) { nb.IDs[4] = -1 }}, "image 1: index gave id -1"},
+		"fewer":           {broken{neighbors: func(nb *nln.Neighbors) { nb.K-- }}, "index gave 4 neighbours"},
+		"short":           {broken{neighbors: func(nb *nln.Neighbors) { nb.IDs = nb.IDs[1:] }}, "39 ids"},
+		"missing":         {broken{neighbors: func(nb *nln.Neighbors) { nb.IDs[6] = -1 }}, "image 1: index gave id -1"},
 		"unknown id":      {broken{neighbors: func(nb *nln.Neighbors) { nb.IDs[0] = 50 }}, "image 0: index gave id 50, have 50"},
-		"distance NaN":    {broken{neighbors: func(nb *nln.Neighbors) { nb.Dist[3] = float32(math.NaN()) }}, "image 1: index gave distance NaN"},
+		"distance NaN":    {broken{neighbors: func(nb *nln.Neighbors) { nb.Dist[5] = float32(math.NaN()) }}, "image 1: index gave distance NaN"},
 		"infinite":        {broken{neighbors: func(nb *nln.Neighbors) { nb.Dist[0] = float32(math.Inf(1)) }}, "distance +Inf"},
+		"descending":      {broken{neighbors: func(nb *nln.Neighbors) { nb.Dist[9] = nb.Dist[8] / 2 }}, "as neighbour 5"},
 		"negative square": {broken{neighbors: func(nb *nln.Neighbors) { nb.Dist[0] = -1 }}, "distance -1"},
 	} {
 		c.how.Model, c.how.Index = b.Model, b.Index
@@ -303,10 +323,10 @@ func TestProgress(t *testing.T) {
 			stages[stage] = total
 		}
 	})
-	if want := []int{25, 50, 25, 50, 75, 100, 120}; !slices.Equal(got, want) {
+	if want := []int{25, 50, 50, 25, 50, 75, 100, 120}; !slices.Equal(got, want) {
 		t.Errorf("progress %v, want %v", got, want)
 	}
-	if want := map[string]int{"index": testTrain, "calibrate": testCalib}; !reflect.DeepEqual(stages, want) {
+	if want := map[string]int{"index": testTrain, "local": testTrain, "calibrate": testCalib}; !reflect.DeepEqual(stages, want) {
 		t.Errorf("stages %v, want %v", stages, want)
 	}
 }

@@ -13,6 +13,8 @@
 // held-out normal images, so that a score does not depend on the other images
 // scored with it. Larger is more novel. A model with further networks compares
 // images by other features than their pixels (equations 7 and 8): see [Space].
+// Beside the paper's scores stands one by the distance alone, which allows for
+// how far apart normal images lie around x: see [Local].
 //
 // Call [Fit] with a trained [Model], an empty [Index], the normal images to
 // index and some that were held out; the [Scorer] it returns scores batches of

@@ -25,8 +25,15 @@ type Parts struct {
 	// the mean Euclidean distance to the k nearest neighbours, in latent units.
 	Distance []float64
 
-	// IDs are the neighbours, nearest first, len N*K, row-major.
-	IDs []int64
+	// Spacing is how far the neighbours are from each other, len N*K, row-major:
+	// value k-1 of a row is the mean over the k nearest neighbours of the mean
+	// distance of each to its own k nearest. It is positive, see [Local].
+	Spacing []float64
+
+	// IDs are the neighbours, nearest first, and Dist the Euclidean distances to
+	// them, len N*K, row-major.
+	IDs  []int64
+	Dist []float32
 }
 
 // An ErrorTerm holds the errors of N images in one [Space], in its units: in
@@ -117,7 +124,9 @@ func (p Parts) Slice(lo, hi int) Parts {
 		K:        k,
 		Recon:    p.Recon[lo:hi:hi],
 		Distance: p.Distance[lo*k : hi*k : hi*k],
+		Spacing:  p.Spacing[lo*k : hi*k : hi*k],
 		IDs:      p.IDs[lo*k : hi*k : hi*k],
+		Dist:     p.Dist[lo*k : hi*k : hi*k],
 	}
 	for _, s := range p.Spaces {
 		q.Spaces = append(q.Spaces, ErrorTerm{s.Space, s.Mean[lo*k : hi*k : hi*k], s.Own[lo:hi:hi]})
@@ -129,7 +138,7 @@ func (p Parts) Slice(lo, hi int) Parts {
 func (p Parts) Reset() Parts {
 	q := p.Slice(0, 0)
 	q.K = 0
-	q.Recon, q.Distance, q.IDs = p.Recon[:0], p.Distance[:0], p.IDs[:0]
+	q.Recon, q.Distance, q.Spacing, q.IDs, q.Dist = p.Recon[:0], p.Distance[:0], p.Spacing[:0], p.IDs[:0], p.Dist[:0]
 	for i, s := range p.Spaces {
 		q.Spaces[i].Mean, q.Spaces[i].Own = s.Mean[:0], s.Own[:0]
 	}
@@ -149,7 +158,9 @@ func (p Parts) Append(q Parts) (Parts, error) {
 	}
 	p.Recon = append(p.Recon, q.Recon...)
 	p.Distance = append(p.Distance, q.Distance...)
+	p.Spacing = append(p.Spacing, q.Spacing...)
 	p.IDs = append(p.IDs, q.IDs...)
+	p.Dist = append(p.Dist, q.Dist...)
 	p.Spaces = slices.Clone(p.Spaces)
 	for i, s := range q.Spaces {
 		p.Spaces[i].Mean = append(p.Spaces[i].Mean, s.Mean...)
@@ -182,7 +193,9 @@ func (p Parts) shape(k int, spaces []string) (Parts, error) {
 func (p Parts) grow(n int) Parts {
 	p.Recon = longer(p.Recon, n)
 	p.Distance = longer(p.Distance, n*p.K)
+	p.Spacing = longer(p.Spacing, n*p.K)
 	p.IDs = longer(p.IDs, n*p.K)
+	p.Dist = longer(p.Dist, n*p.K)
 	p.Spaces = slices.Clone(p.Spaces)
 	for i, s := range p.Spaces {
 		p.Spaces[i].Mean, p.Spaces[i].Own = longer(s.Mean, n*p.K), longer(s.Own, n)
@@ -193,8 +206,8 @@ func (p Parts) grow(n int) Parts {
 func longer[T any](s []T, n int) []T { return slices.Grow(s, n)[:len(s)+n] }
 
 // Check returns an error unless the lengths agree, every term is finite and not
-// negative, every id is not negative, and each space has a name of its own.
-// Parts read from a file need it.
+// negative, spacings are positive, distances ascend, every id is not negative,
+// and each space has a name of its own. Parts read from a file need it.
 func (p Parts) Check() error {
 	if err := p.check(); err != nil {
 		return fmt.Errorf("nln: %w", err)
@@ -207,9 +220,9 @@ func (p Parts) check() error {
 	if p.K < 0 || n > 0 && (p.K < 1 || len(p.Spaces) == 0) {
 		return fmt.Errorf("parts of %d images with %d neighbours in %d spaces", n, p.K, len(p.Spaces))
 	}
-	if len(p.Distance) != n*p.K || len(p.IDs) != n*p.K {
-		return fmt.Errorf("parts of %d images and %d neighbours hold %d distances and %d ids, want %d of each",
-			n, p.K, len(p.Distance), len(p.IDs), n*p.K)
+	if want := n * p.K; len(p.Distance) != want || len(p.Spacing) != want || len(p.IDs) != want || len(p.Dist) != want {
+		return fmt.Errorf("parts of %d images and %d neighbours hold %d mean distances, %d spacings, %d ids and %d distances, want %d of each",
+			n, p.K, len(p.Distance), len(p.Spacing), len(p.IDs), len(p.Dist), want)
 	}
 	for i, s := range p.Spaces {
 		if s.Space == "" || p.space(s.Space) != i {
@@ -248,8 +261,14 @@ func (p Parts) checkImage(i int) error {
 		if !good(p.Distance[j]) {
 			return fmt.Errorf("distance over %d neighbours is %v", k, p.Distance[j])
 		}
+		if !good(p.Spacing[j]) || p.Spacing[j] == 0 {
+			return fmt.Errorf("spacing over %d neighbours is %v", k, p.Spacing[j])
+		}
 		if p.IDs[j] < 0 {
 			return fmt.Errorf("neighbour %d has id %d", k, p.IDs[j])
+		}
+		if d := float64(p.Dist[j]); !good(d) || k > 1 && p.Dist[j] < p.Dist[j-1] {
+			return fmt.Errorf("neighbour %d is at distance %v", k, d)
 		}
 	}
 	return nil

@@ -10,7 +10,11 @@ import (
 
 // parts returns the parts of images with one neighbour and the given terms.
 func parts(e, d []float64) nln.Parts {
-	return nln.Parts{K: 1, Recon: make([]float64, len(e)), Spaces: inImage(e, len(e)), Distance: d, IDs: make([]int64, len(e))}
+	p := nln.Parts{K: 1, Recon: make([]float64, len(e)), Spaces: inImage(e, len(e)), Distance: d, IDs: make([]int64, len(e))}
+	for _, v := range d {
+		p.Spacing, p.Dist = append(p.Spacing, 1), append(p.Dist, float32(v))
+	}
+	return p
 }
 
 // inImage returns the error term of n images in image space.
@@ -19,10 +23,11 @@ func inImage(mean []float64, n int) []nln.ErrorTerm {
 }
 
 func twoByTwo() nln.Parts {
-	return nln.Parts{K: 2, Recon: []float64{1, 2}, Distance: []float64{7, 8, 9, 10}, IDs: []int64{11, 12, 13, 14}, Spaces: []nln.ErrorTerm{
-		{Space: "a", Mean: []float64{3, 4, 5, 6}, Own: []float64{15, 16}},
-		{Space: "b", Mean: []float64{17, 18, 19, 20}, Own: []float64{21, 22}},
-	}}
+	return nln.Parts{K: 2, Recon: []float64{1, 2}, Distance: []float64{7, 8, 9, 10}, IDs: []int64{11, 12, 13, 14},
+		Spacing: []float64{4, 16, 25, 36}, Dist: []float32{7, 9, 9, 11}, Spaces: []nln.ErrorTerm{
+			{Space: "a", Mean: []float64{3, 4, 5, 6}, Own: []float64{15, 16}},
+			{Space: "b", Mean: []float64{17, 18, 19, 20}, Own: []float64{21, 22}},
+		}}
 }
 
 func TestPartsColumns(t *testing.T) {
@@ -35,6 +40,12 @@ func TestPartsColumns(t *testing.T) {
 	}
 	if got := p.Distances(1); !reflect.DeepEqual(got, []float64{7, 9}) {
 		t.Errorf("Distances(1) = %v, want [7 9]", got)
+	}
+	if got := p.Local(1, 2, .5); got != 10./6 {
+		t.Errorf("Local(1, 2, .5) = %v, want 10/6", got)
+	}
+	if got := p.Locals(1, 1); !reflect.DeepEqual(got, []float64{7. / 4, 9. / 25}) {
+		t.Errorf("Locals(1, 1) = %v, want 7/4 and 9/25", got)
 	}
 	if got := p.Neighbors(1, 1); !reflect.DeepEqual(got, []int64{13}) {
 		t.Errorf("Neighbors(1, 1) = %v, want [13]", got)
@@ -118,7 +129,9 @@ func TestPartsCheck(t *testing.T) {
 	}{
 		"short errors":    {func(p *nln.Parts) { p.Spaces[1].Mean = p.Spaces[1].Mean[:3] }, `3 errors in space "b"`},
 		"short own":       {func(p *nln.Parts) { p.Spaces[0].Own = nil }, `space "a" and 0 of their own`},
-		"short distances": {func(p *nln.Parts) { p.Distance = nil }, "0 distances"},
+		"short means":     {func(p *nln.Parts) { p.Distance = nil }, "0 mean distances"},
+		"short distances": {func(p *nln.Parts) { p.Dist = p.Dist[:2] }, "2 distances"},
+		"short spacings":  {func(p *nln.Parts) { p.Spacing = p.Spacing[:1] }, "1 spacings"},
 		"short ids":       {func(p *nln.Parts) { p.IDs = p.IDs[:1] }, "1 ids"},
 		"long recon":      {func(p *nln.Parts) { p.Recon = append(p.Recon, 1) }, "3 images"},
 		"K 0":             {func(p *nln.Parts) { p.K = 0 }, "0 neighbours"},
@@ -129,6 +142,10 @@ func TestPartsCheck(t *testing.T) {
 		"NaN own":         {func(p *nln.Parts) { p.Spaces[0].Own[1] = math.NaN() }, `image 1: error of its own reconstruction in space "a" is NaN`},
 		"infinite":        {func(p *nln.Parts) { p.Distance[2] = math.Inf(1) }, "image 1: distance over 1 neighbours is +Inf"},
 		"negative":        {func(p *nln.Parts) { p.Recon[0] = -1 }, "image 0: reconstruction error is -1"},
+		"no spacing":      {func(p *nln.Parts) { p.Spacing[2] = 0 }, "image 1: spacing over 1 neighbours is 0"},
+		"NaN spacing":     {func(p *nln.Parts) { p.Spacing[0] = math.NaN() }, "image 0: spacing over 1 neighbours is NaN"},
+		"NaN distance":    {func(p *nln.Parts) { p.Dist[0] = float32(math.NaN()) }, "image 0: neighbour 1 is at distance NaN"},
+		"descending":      {func(p *nln.Parts) { p.Dist[3] = 8 }, "image 1: neighbour 2 is at distance 8"},
 		"negative id":     {func(p *nln.Parts) { p.IDs[1] = -1 }, "image 0: neighbour 2 has id -1"},
 	} {
 		p := twoByTwo()

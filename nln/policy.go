@@ -13,6 +13,12 @@ type Policy struct {
 	Alpha float64 // weight of the error term, in [0, 1]; the distance has 1-Alpha (equation 4)
 	Space string  // of the error term, see [Space]; "": the first that is kept
 
+	// Rank says which score gives [Score].Score, its p-value and the verdict:
+	// ScoreTotal, which "" stands for, or ScoreLocal.
+	Rank string
+
+	Local Local // of the local score; the zero value: its defaults
+
 	// FPR is the false-positive rate: the share of normal images that may be
 	// called novel, in (0, 1).
 	FPR float64
@@ -37,12 +43,15 @@ func (p Policy) check() error {
 	case p.Threshold != nil && math.IsNaN(*p.Threshold):
 		return fmt.Errorf("threshold is NaN")
 	}
-	return nil
+	if err := checkRank(p.Rank); err != nil {
+		return err
+	}
+	return p.Local.check()
 }
 
 // complete fills in defaults and makes sure that what p asks for has been kept:
 // the parts of k neighbours in some spaces, the default one first.
-func (p Policy) complete(k int, spaces []string) (Policy, error) {
+func (p Policy) complete(k int, spaces []string) (_ Policy, err error) {
 	if p.K > k {
 		return p, fmt.Errorf("K is %d but %d neighbours were kept: fit again with a larger MaxK", p.K, k)
 	}
@@ -52,7 +61,11 @@ func (p Policy) complete(k int, spaces []string) (Policy, error) {
 	if !slices.Contains(spaces, p.Space) {
 		return p, fmt.Errorf("space is %q but only %q were kept", p.Space, spaces)
 	}
-	return p, nil
+	if p.Rank == "" {
+		p.Rank = ScoreTotal
+	}
+	p.Local, err = p.Local.complete(k)
+	return p, err
 }
 
 // terms returns the error and the distance term of image i of q, which must

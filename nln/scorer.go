@@ -23,6 +23,7 @@ type Scorer struct {
 	indexed     int                // images in the index, and rows of each table
 	spaces      []Space            // kept, in the order of cfg.Spaces
 	tables      map[Feature]*Table // of the neighbours' features, but for latents that the index has
+	spacing     spacing            // over cfg.MaxK neighbours
 	calib       Parts              // the policy's space first
 	cfg         Config             // defaults filled in; K at most MaxK, MaxK at most the number of indexed images
 	calibration *Calibration
@@ -45,9 +46,11 @@ func newScorer(m Model, idx Index, cfg Config) (*Scorer, error) {
 		return nil, err
 	}
 	s.cfg.Spaces = spaceNames(s.spaces)
-	if s.cfg.Policy, err = s.cfg.Policy.complete(s.cfg.MaxK, s.cfg.Spaces); err != nil {
+	completed, err := s.cfg.Policy.complete(s.cfg.MaxK, s.cfg.Spaces)
+	if err != nil {
 		return nil, err
 	}
+	s.cfg.Space = completed.Space // the rest waits for the number of indexed images
 	return s, nil
 }
 
@@ -106,7 +109,7 @@ func (s *Scorer) CalibrationParts() Parts { return s.calib }
 // Kept returns what makes the same scorer again, with the model, the index and
 // the Config, see [NewScorer].
 func (s *Scorer) Kept() Kept {
-	k := Kept{Calibration: s.calib}
+	k := Kept{Spacing: s.spacing.mean, Calibration: s.calib}
 	for _, space := range s.spaces {
 		if t := s.tables[space.Neighbor]; t != nil && !slices.Contains(k.Tables, t) {
 			k.Tables = append(k.Tables, t)

@@ -29,7 +29,8 @@ func slowParts(t *testing.T, m nln.Model, train, x dataset.Images, k int) nln.Pa
 		}
 		return xhat
 	}
-	p := nln.Parts{K: k, IDs: slowSearch(l, index, z, k).IDs, Spaces: inImage(nil, 0)}
+	nb := slowSearch(l, index, z, k)
+	p := nln.Parts{K: k, IDs: nb.IDs, Dist: nb.Dist, Spaces: inImage(nil, 0)}
 	for i := range x.N {
 		own := slowMeanAbs(x.At(i), decode(z[i*l:(i+1)*l]))
 		p.Recon, p.Spaces[0].Own = append(p.Recon, own), append(p.Spaces[0].Own, own)
@@ -60,7 +61,7 @@ func TestPartsEqualDefinition(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := slowParts(t, s.Model(), noise(2, testShape, testTrain, .5).Images, x, 7)
-		if err := got.Check(); err != nil || got.K != 7 || got.Len() != 40 || !slices.Equal(got.IDs, want.IDs) {
+		if err := got.Check(); err != nil || got.K != 7 || got.Len() != 40 || !slices.Equal(got.IDs, want.IDs) || !slices.Equal(got.Dist, want.Dist) {
 			t.Fatalf("%s: %d images with %d neighbours %v (%v), want %v", cache, got.Len(), got.K, got.IDs, err, want.IDs)
 		}
 		tol := map[nln.Cache]float64{nln.CacheFloat32: sumTol, nln.CacheUint8: roundTol}[cache]

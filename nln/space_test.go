@@ -367,7 +367,8 @@ func TestBrokenNetworks(t *testing.T) {
 
 	kept := s.Kept()
 	for i, table := range kept.Tables {
-		less := nln.Kept{Calibration: kept.Calibration, Tables: slices.Delete(slices.Clone(kept.Tables), i, i+1)}
+		less := kept
+		less.Tables = slices.Delete(slices.Clone(kept.Tables), i, i+1)
 		_, err := nln.NewScorer(m, idx, less, s.Config())
 		wantError(t, "missing table", err, "no table of "+table.Feature.String()+",")
 	}
