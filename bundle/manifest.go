@@ -63,8 +63,10 @@ type Data struct {
 type Policy struct {
 	K         int      `json:"k"`
 	Alpha     float64  `json:"alpha"`
-	Space     string   `json:"space"` // of the error term, one of Spaces
-	Rank      string   `json:"rank"`  // score that verdicts go by: "total" or "local"
+	Space     string   `json:"space"`            // of the error term, one of Spaces
+	Radius    float64  `json:"radius,omitempty"` // of neighbours, 0: any
+	Metric    string   `json:"metric"`           // of the distance term
+	Rank      string   `json:"rank"`             // score that verdicts go by: "total" or "local"
 	Local     Local    `json:"local"`
 	FPR       float64  `json:"fpr"`
 	Threshold *float64 `json:"threshold,omitempty"` // fixed by hand; else it follows from FPR
@@ -80,14 +82,14 @@ type Local struct {
 }
 
 func policyOf(c nln.Config) Policy {
-	return Policy{K: c.K, Alpha: c.Alpha, Space: c.Space, Rank: c.Rank, Local: Local(c.Local),
-		FPR: c.FPR, Threshold: c.Threshold, Spaces: c.Spaces, MaxK: c.MaxK, Batch: c.Batch}
+	return Policy{K: c.K, Alpha: c.Alpha, Space: c.Space, Radius: c.Radius, Metric: c.Metric,
+		Rank: c.Rank, Local: Local(c.Local), FPR: c.FPR, Threshold: c.Threshold, Spaces: c.Spaces, MaxK: c.MaxK, Batch: c.Batch}
 }
 
 func (p Policy) config(calibrated bool) nln.Config {
 	return nln.Config{
-		Policy: nln.Policy{K: p.K, Alpha: p.Alpha, Space: p.Space, Rank: p.Rank, Local: nln.Local(p.Local),
-			FPR: p.FPR, Threshold: p.Threshold},
+		Policy: nln.Policy{K: p.K, Alpha: p.Alpha, Space: p.Space, Radius: p.Radius, Metric: p.Metric,
+			Rank: p.Rank, Local: nln.Local(p.Local), FPR: p.FPR, Threshold: p.Threshold},
 		Spaces: p.Spaces, MaxK: p.MaxK, Batch: p.Batch, Uncalibrated: !calibrated,
 	}
 }

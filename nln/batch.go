@@ -25,7 +25,7 @@ type want struct {
 // allParts returns all that was kept, the policy's space first.
 func (s *Scorer) allParts() want {
 	w := want{k: s.cfg.MaxK, errors: s.cfg.MaxK, own: true}
-	w.spaces = append(w.spaces, s.policySpace())
+	w.spaces = append(w.spaces, s.space(s.cfg.Space))
 	for _, space := range s.spaces {
 		if space.Name != s.cfg.Space {
 			w.spaces = append(w.spaces, space)
@@ -36,12 +36,16 @@ func (s *Scorer) allParts() want {
 
 // scoreParts returns what the policy needs.
 func (s *Scorer) scoreParts() want {
-	return want{k: max(s.cfg.K, s.cfg.Local.K), errors: s.cfg.K, spaces: []Space{s.policySpace()}}
+	w := want{k: max(s.cfg.K, s.cfg.Local.K), errors: s.cfg.K, own: s.cfg.Radius > 0}
+	w.spaces = append(w.spaces, s.space(s.cfg.Space))
+	if s.cfg.Metric == MetricL1Mean && s.cfg.Space != SpaceLatent {
+		w.spaces = append(w.spaces, s.space(SpaceLatent))
+	}
+	return w
 }
 
-func (s *Scorer) policySpace() Space {
-	return s.spaces[slices.Index(s.cfg.Spaces, s.cfg.Space)]
-}
+// space returns a space that was kept.
+func (s *Scorer) space(name string) Space { return s.spaces[slices.Index(s.cfg.Spaces, name)] }
 
 // parts appends the parts of x, Config.Batch images at a time. first is the
 // number of x's first image in errors.

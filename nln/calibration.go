@@ -73,6 +73,7 @@ func (e *TooFewError) Error() string {
 // may be used from several goroutines.
 type Calibration struct {
 	policy          Policy
+	alone           int // calibration images without a neighbour within the policy's radius
 	error, distance Range
 	scores          []float64 // of the calibration images, those that the policy ranks by, ascending
 	locals          []float64 // their local scores, ascending
@@ -107,11 +108,14 @@ func calibrate(calib Parts, policy Policy) (*Calibration, error) {
 	if err != nil {
 		return nil, fmt.Errorf("calibrate: %w", err)
 	}
-	es, ds := make([]float64, calib.Len()), make([]float64, calib.Len())
+	alone, es, ds := 0, make([]float64, calib.Len()), make([]float64, calib.Len())
 	for i := range es {
-		es[i], ds[i] = policy.terms(calib, i)
+		var within int
+		if es[i], ds[i], within = policy.terms(calib, i); within == 0 {
+			alone++
+		}
 	}
-	c := &Calibration{policy: policy, error: RangeOf(es), distance: RangeOf(ds), locals: calib.Locals(policy.Local.K, policy.Local.Power)}
+	c := &Calibration{alone: alone, policy: policy, error: RangeOf(es), distance: RangeOf(ds), locals: calib.Locals(policy.Local.K, policy.Local.Power)}
 	slices.Sort(c.locals)
 	if c.scores = c.locals; policy.Rank != ScoreLocal {
 		c.scores = make([]float64, calib.Len())
@@ -182,6 +186,10 @@ func (c *Calibration) Policy() Policy { return c.policy }
 
 // Len returns the number of calibration images.
 func (c *Calibration) Len() int { return len(c.scores) }
+
+// Alone returns the number of calibration images that have no neighbour within
+// the policy's radius.
+func (c *Calibration) Alone() int { return c.alone }
 
 // ErrorRange returns the range of the error term over the calibration images.
 func (c *Calibration) ErrorRange() Range { return c.error }
@@ -256,6 +264,10 @@ func (c *Calibration) warnings() []string {
 	if c.policy.Rank == ScoreLocal {
 		return w
 	}
+	if c.alone > 0 {
+		w = append(w, fmt.Sprintf("%d of %d calibration images have no neighbour within the radius of %v and are compared with their own reconstruction: raise it",
+			c.alone, c.Len(), c.policy.Radius))
+	}
 	for _, t := range []struct {
 		name   string
 		weight float64
@@ -272,7 +284,7 @@ func (c *Calibration) warnings() []string {
 type Score struct {
 	Recon    float64 // plain reconstruction error, see [Parts]
 	Error    float64 // error term over the policy's K neighbours, in the units of its space
-	Distance float64 // distance term over the same neighbours, in latent units
+	Distance float64 // distance term over the same neighbours, in latent units by the policy's metric
 	Local    float64 // local score, see [Local]
 	LocalP   float64 // p-value of Local against the calibration images, in (0, 1]
 
@@ -281,6 +293,11 @@ type Score struct {
 	Novel bool    // whether Score is above the threshold
 
 	Neighbors []int64 // ids of the K nearest indexed images, nearest first
+
+	// WithinRadius is how many of them Error and Distance are means over: K, or
+	// fewer where the policy has a Radius. With 0 the image stands alone, and
+	// Error is that of its own reconstruction.
+	WithinRadius int
 }
 
 // Score returns the score of image i of p. It panics unless p has the policy's
@@ -288,7 +305,7 @@ type Score struct {
 // memory with p.
 func (c *Calibration) Score(p Parts, i int) Score {
 	s := Score{Recon: p.Recon[i], Neighbors: p.Neighbors(i, c.policy.K)}
-	s.Error, s.Distance = c.policy.terms(p, i)
+	s.Error, s.Distance, s.WithinRadius = c.policy.terms(p, i)
 	s.Local = p.Local(i, c.policy.Local.K, c.policy.Local.Power)
 	s.LocalP = c.LocalP(s.Local)
 	if s.Score = s.Local; c.policy.Rank != ScoreLocal {

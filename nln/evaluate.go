@@ -65,6 +65,9 @@ type Result struct {
 // depends on the protocol, since scaling one term keeps its order; the others
 // are listed under each so that each list is whole.
 //
+// A policy with a Radius or another Metric is measured by giving test and calib
+// as [Policy.Apply] returns them.
+//
 // It fails with [metrics.ErrOneClass] unless test has novel and normal images.
 func Evaluate(test Parts, novel []bool, calib Parts, ks []int, alphas []float64) ([]Result, error) {
 	results, err := evaluate(test, novel, calib, ks, alphas)

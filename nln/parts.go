@@ -104,6 +104,15 @@ func (p Parts) space(name string) int {
 	return slices.IndexFunc(p.Spaces, func(e ErrorTerm) bool { return e.Space == name })
 }
 
+// mustHave returns the errors in a space, or panics.
+func (p Parts) mustHave(space string) ErrorTerm {
+	at := p.space(space)
+	if at < 0 {
+		panic(fmt.Sprintf("nln: parts in the spaces %q, not in %q", p.SpaceNames(), space))
+	}
+	return p.Spaces[at]
+}
+
 // In returns p with the named space first, so that [Parts.E], [Calibrate] and
 // [Evaluate] mean that one, and the others in their order; it shares memory
 // with p.
