@@ -24,6 +24,10 @@ type Bundle struct {
 	Model    *models.Autoencoder
 	Index    *faissindex.Index
 	Scorer   *nln.Scorer // of Model and Index
+
+	// Extra are further files that Save writes and nothing reads, by name, such
+	// as a log of the training.
+	Extra map[string]func(io.Writer) error
 }
 
 // An Image names an indexed image; its place in Bundle.Train is its id.
@@ -71,12 +75,19 @@ func CheckTarget(path string, replace bool) error {
 
 func (b *Bundle) fill(dir string) error {
 	kept := b.Scorer.Kept()
-	for name, write := range map[string]func(io.Writer) error{
+	files := map[string]func(io.Writer) error{
 		weightsFile:     b.Model.Save,
 		tablesFile:      tableTensors(kept, b.Index.Len()).Write,
 		calibrationFile: calibrationTensors(kept.Calibration).Write,
 		trainFile:       b.writeTrain,
-	} {
+	}
+	for name, write := range b.Extra {
+		if files[name] != nil || name == indexFile || name == manifestFile || !isName(name) {
+			return fmt.Errorf("extra file %q has a name that cannot be", name)
+		}
+		files[name] = write
+	}
+	for name, write := range files {
 		if err := atomicfile.Write(filepath.Join(dir, name), write); err != nil {
 			return err
 		}
@@ -90,7 +101,8 @@ func (b *Bundle) fill(dir string) error {
 	m.Policy = policyOf(b.Scorer.Config())
 	m.Data.Indexed, m.Data.Calibration = b.Index.Len(), kept.Calibration.Len()
 	m.Files = map[string]File{}
-	for _, name := range []string{weightsFile, indexFile, tablesFile, calibrationFile, trainFile} {
+	files[indexFile] = nil
+	for name := range files {
 		f, err := describe(filepath.Join(dir, name))
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -260,5 +261,26 @@ func TestSaveNeverReplacesByAccident(t *testing.T) {
 	entries, _ := os.ReadDir(dir)
 	if len(entries) != 2 {
 		t.Errorf("left behind: %v", entries)
+	}
+}
+
+func TestExtraFiles(t *testing.T) {
+	b := fit(t, nln.CacheUint8)
+	write := func(w io.Writer) error { _, err := io.WriteString(w, "step,loss\n"); return err }
+	for _, bad := range []string{"", "..", "a/b", weightsFile, manifestFile, indexFile} {
+		b.Extra = map[string]func(io.Writer) error{bad: write}
+		if err := b.Save(filepath.Join(t.TempDir(), "b.nln"), false); err == nil {
+			t.Errorf("extra file %q: no error", bad)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "b.nln")
+	b.Extra = map[string]func(io.Writer) error{"training.csv": write}
+	if err := b.Save(path, false); err != nil {
+		t.Fatal(err)
+	}
+	open1(t, path)
+	os.WriteFile(filepath.Join(path, "training.csv"), []byte("x"), 0o644)
+	if _, err := Open(path, torch.CPU); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "training.csv") {
+		t.Errorf("altered extra file: %v", err)
 	}
 }

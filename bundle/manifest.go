@@ -11,8 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/nlnctl/nlnctl/dataset"
@@ -138,14 +140,24 @@ func readManifest(dir string) (m Manifest, digest string, err error) {
 	return m, hex.EncodeToString(sum[:]), nil
 }
 
+// isName says whether name is one of a file in the bundle itself.
+func isName(name string) bool {
+	return name != "" && name == filepath.Base(name) && name != "." && name != ".."
+}
+
 // verify makes sure that the files are what the manifest says.
 func (m *Manifest) verify(dir string) error {
 	for _, name := range []string{weightsFile, indexFile, tablesFile, calibrationFile, trainFile} {
-		want, ok := m.Files[name]
-		if !ok {
+		if _, ok := m.Files[name]; !ok {
 			return fmt.Errorf("%s: %w: it does not name %s", manifestFile, ErrDamaged, name)
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
+		if !isName(name) {
+			return fmt.Errorf("%s: %w: it names %q", manifestFile, ErrDamaged, name)
+		}
 		have, err := describe(filepath.Join(dir, name))
+		want := m.Files[name]
 		switch {
 		case err != nil:
 			return fmt.Errorf("%s: %w: %w", name, ErrDamaged, err)

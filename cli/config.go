@@ -52,6 +52,12 @@ func (s *settings) table() []setting {
 		{"neighbors", "neighbors", "nearest normal images to compare with", &p.K},
 		{"alpha", "alpha", "weight of the error term; the distance has the rest", &p.Alpha},
 		{"fpr", "", "share of normal images that may be called novel", &p.FPR},
+		{"rank", "", "score that verdicts go by: total (error and distance) or local", &p.Rank},
+		{"space", "", "where the error term compares images; empty: the model's own", &p.Space},
+		{"metric", "", "of the distance term: l2, l2sq or l1mean", &p.Metric},
+		{"radius", "", "largest distance of a neighbour; 0: any", &p.Radius},
+		{"local_neighbors", "", "nearest images of the local score", &p.Local.K},
+		{"local_power", "", "of the neighbours' own distances in the local score", &p.Local.Power},
 		{"max_neighbors", "", "largest number of neighbours that can be chosen later", &p.MaxK},
 		{"cache", "", "of reconstructions: uint8 or float32", (*string)(&p.Cache)},
 	}
@@ -60,7 +66,9 @@ func (s *settings) table() []setting {
 // defaultSettings returns the settings of a preset.
 func defaultSettings(preset, arch string, shape dataset.Shape) (*settings, error) {
 	m, err := models.Preset(preset, arch, shape)
-	return &settings{model: m, scoring: nln.DefaultConfig(), held: 0.1}, err
+	scoring := nln.DefaultConfig()
+	scoring.Rank, scoring.Metric, scoring.Local = nln.ScoreTotal, nln.MetricL2, nln.DefaultLocal()
+	return &settings{model: m, scoring: scoring, held: 0.1}, err
 }
 
 // check returns an error if the settings cannot be.
@@ -81,6 +89,16 @@ func (s *settings) check() error {
 	}
 	if !(p.FPR > 0 && p.FPR < 1) {
 		err = errors.Join(err, fmt.Errorf("fpr is %v, want more than 0 and less than 1", p.FPR))
+	}
+	if p.Rank != nln.ScoreTotal && p.Rank != nln.ScoreLocal {
+		err = errors.Join(err, fmt.Errorf("rank is %q, want %s or %s", p.Rank, nln.ScoreTotal, nln.ScoreLocal))
+	}
+	if p.Metric != nln.MetricL2 && p.Metric != nln.MetricSquared && p.Metric != nln.MetricL1Mean {
+		err = errors.Join(err, fmt.Errorf("metric is %q, want %s, %s or %s", p.Metric, nln.MetricL2, nln.MetricSquared, nln.MetricL1Mean))
+	}
+	if !(p.Radius >= 0) || p.Local.K < 1 || !(p.Local.Power > 0 && p.Local.Power <= 1) {
+		err = errors.Join(err, fmt.Errorf("radius is %v, local_neighbors %d and local_power %v, want 0 or more, at least 1, and more than 0 to 1",
+			p.Radius, p.Local.K, p.Local.Power))
 	}
 	if p.Cache != nln.CacheUint8 && p.Cache != nln.CacheFloat32 {
 		err = errors.Join(err, fmt.Errorf("cache is %q, want %s or %s", p.Cache, nln.CacheUint8, nln.CacheFloat32))
@@ -170,7 +188,7 @@ func (o trainOptions) resolve(shape dataset.Shape) (*settings, sources, error) {
 	if _, ok := o.flags["epochs"]; ok {
 		s.model.Steps = 0 // what a file says of steps is not meant then
 	}
-	s.scoring.MaxK = max(s.scoring.MaxK, s.scoring.K)
+	s.scoring.MaxK = max(s.scoring.MaxK, s.scoring.K, s.scoring.Local.K)
 	return s, from, s.check()
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -229,7 +230,7 @@ func (ev *evaluation) print(out io.Writer) error {
 		if k.score == nln.ScoreRecon {
 			kText = ""
 		}
-		if k.score == nln.ScoreTotal {
+		if strings.HasPrefix(k.score, nln.ScoreTotal) {
 			alphaText = fmt.Sprint(k.alpha)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%.4f\t%.4f\t%.4f..%.4f\t\n", k.score, kText, alphaText, paper.AUROC, ours.AUROC, ours.Lo, ours.Hi)

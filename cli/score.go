@@ -111,6 +111,7 @@ type numbers struct {
 	Recon          float64  `json:"recon"`
 	Error          float64  `json:"error"`
 	Distance       float64  `json:"distance"`
+	Local          float64  `json:"local"`
 	Score          float64  `json:"score"`
 	P              float64  `json:"p"`
 	Novel          bool     `json:"novel"`
@@ -299,7 +300,7 @@ func (r *run) write(name string, s *nln.Score, failed error) error {
 	if s.Novel {
 		r.novel++
 	}
-	n := &numbers{Recon: s.Recon, Error: s.Error, Distance: s.Distance, Score: s.Score, P: s.P, Novel: s.Novel,
+	n := &numbers{Recon: s.Recon, Error: s.Error, Distance: s.Distance, Local: s.Local, Score: s.Score, P: s.P, Novel: s.Novel,
 		Threshold: r.threshold, Neighbors: s.Neighbors, NeighborImages: []string{}}
 	for _, id := range s.Neighbors {
 		n.NeighborImages = append(n.NeighborImages, r.bundle.Train[id].Name)
@@ -323,27 +324,28 @@ func statusOf(err error) string {
 	return statusUnreadable
 }
 
-var csvHeader = []string{"image", "status", "reason", "recon", "error", "distance", "score", "p", "novel", "threshold", "neighbors", "neighbor_images", "model"}
+var csvHeader = []string{"image", "status", "reason", "recon", "error", "distance", "local", "score", "p", "novel", "threshold", "neighbors", "neighbor_images", "model"}
 
 // fields returns the row in the order of csvHeader; lists are separated by spaces
 // (ids) and vertical bars (names).
 func (r row) fields() []string {
-	f := []string{r.Image, r.Status, r.Reason, "", "", "", "", "", "", "", "", "", r.Model}
+	f := make([]string, len(csvHeader))
+	f[0], f[1], f[2], f[len(f)-1] = r.Image, r.Status, r.Reason, r.Model
 	if r.numbers == nil {
 		return f
 	}
 	n := r.numbers
-	for i, v := range []float64{n.Recon, n.Error, n.Distance, n.Score, n.P} {
+	for i, v := range []float64{n.Recon, n.Error, n.Distance, n.Local, n.Score, n.P} {
 		f[3+i] = strconv.FormatFloat(v, 'g', -1, 64)
 	}
-	f[8] = strconv.FormatBool(n.Novel)
+	f[9] = strconv.FormatBool(n.Novel)
 	if n.Threshold != nil {
-		f[9] = strconv.FormatFloat(*n.Threshold, 'g', -1, 64)
+		f[10] = strconv.FormatFloat(*n.Threshold, 'g', -1, 64)
 	}
 	ids := make([]string, len(n.Neighbors))
 	for i, id := range n.Neighbors {
 		ids[i] = strconv.FormatInt(id, 10)
 	}
-	f[10], f[11] = strings.Join(ids, " "), strings.Join(n.NeighborImages, "|")
+	f[11], f[12] = strings.Join(ids, " "), strings.Join(n.NeighborImages, "|")
 	return f
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -140,9 +142,14 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 		return man, err
 	}
 	defer model.Close()
+	if err := checkSpace(set.scoring.Space, model); err != nil {
+		return man, err
+	}
 	m.say("training on %d images of %v from %s: %d parameters, %d steps of %d images, %d held out for calibration",
 		inliers.Len(), inliers.Shape(), opt.data, model.Parameters(), cfg.TotalSteps(inliers.Len()), cfg.Batch, calib.Len())
+	log := new(trainingLog)
 	res, err := models.Train(ctx, model, inliers, models.Options{Checkpoint: checkpoint, Progress: func(p models.Progress) {
+		log.add(p)
 		m.show("step %d of %d, epoch %d, loss %.5f, %.0f images/s, %v left", p.Step, p.Steps, p.Epoch, p.EpochLoss,
 			float64((p.Step-p.Resumed)*cfg.Batch)/p.Elapsed.Seconds(), remaining(p.Elapsed, p.Step-p.Resumed, p.Steps-p.Resumed))
 	}})
@@ -154,7 +161,7 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 		return man, err
 	}
 	m.say("trained %d steps in %.1f s, loss %.5f", res.Steps-res.Resumed, res.Seconds, res.LastLoss)
-	man, err = finish(ctx, env, opt, m, set.scoring, model, inliers, calib, bundle.Manifest{Training: res, Data: data})
+	man, err = finish(ctx, env, opt, m, set.scoring, log, model, inliers, calib, bundle.Manifest{Training: res, Data: data})
 	if err != nil {
 		return man, err
 	}
@@ -196,8 +203,21 @@ func normalImages(opt trainOptions, m *meter) (rest, calib *dataset.Set, s *sett
 	return inliers.Subset(keep), inliers.Subset(out), s, data, nil
 }
 
+// checkSpace returns an error unless the model has the space, "" being its own:
+// before a long training, not after it.
+func checkSpace(name string, m *models.Autoencoder) error {
+	var names []string
+	for _, s := range m.Spaces() {
+		names = append(names, s.Name)
+	}
+	if name == "" || slices.Contains(names, name) {
+		return nil
+	}
+	return fmt.Errorf("model %s has no space %q, want one of: %s", m.Config().Arch, name, strings.Join(names, ", "))
+}
+
 // finish indexes, calibrates and saves.
-func finish(ctx context.Context, env Env, opt trainOptions, m *meter, cfg nln.Config, model *models.Autoencoder, inliers, calib *dataset.Set, man bundle.Manifest) (bundle.Manifest, error) {
+func finish(ctx context.Context, env Env, opt trainOptions, m *meter, cfg nln.Config, log *trainingLog, model *models.Autoencoder, inliers, calib *dataset.Set, man bundle.Manifest) (bundle.Manifest, error) {
 	start := time.Now()
 	index, err := faissindex.New(model.LatentDim())
 	if err != nil {
@@ -218,6 +238,9 @@ func finish(ctx context.Context, env Env, opt trainOptions, m *meter, cfg nln.Co
 	}
 	man.Created, man.Program = time.Now().UTC().Truncate(time.Second), "nlnctl "+env.version()
 	b := &bundle.Bundle{Manifest: man, Model: model, Index: index, Scorer: scorer}
+	if len(log.steps) > 0 { // none where a checkpoint was complete
+		b.Extra = map[string]func(io.Writer) error{"training.csv": log.writeCSV, "training.png": log.writePNG}
+	}
 	for i := range inliers.Len() {
 		b.Train = append(b.Train, bundle.Image{Name: inliers.ImageName(i), Class: className(inliers, i)})
 	}
