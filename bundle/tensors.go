@@ -72,20 +72,24 @@ func tableTensors(kept nln.Kept, n int) *safetensors.File {
 // readKept returns what the bundle in a directory keeps for scoring in some
 // spaces.
 func readKept(path string, spaces []string) (kept nln.Kept, err error) {
-	if err := readTables(filepath.Join(path, tablesFile), &kept); err != nil {
+	file, err := readTensors(filepath.Join(path, tablesFile))
+	if err == nil {
+		err = tablesOf(file, &kept)
+	}
+	if err != nil {
 		return kept, fmt.Errorf("%s: %w: %w", tablesFile, ErrDamaged, err)
 	}
-	if kept.Calibration, err = readCalibration(filepath.Join(path, calibrationFile), spaces); err != nil {
+	if file, err = readTensors(filepath.Join(path, calibrationFile)); err == nil {
+		kept.Calibration, err = calibrationOf(file, spaces)
+	}
+	if err != nil {
 		return kept, fmt.Errorf("%s: %w: %w", calibrationFile, ErrDamaged, err)
 	}
 	return kept, nil
 }
 
-func readTables(path string, kept *nln.Kept) error {
-	file, err := readTensors(path)
-	if err != nil {
-		return err
-	}
+// tablesOf takes what is kept of the indexed images out of a file.
+func tablesOf(file *safetensors.File, kept *nln.Kept) error {
 	for _, t := range file.Tensors {
 		if t.Name == spacingTensor && t.DType == safetensors.F32 {
 			kept.Spacing = t.Floats32()
@@ -130,11 +134,9 @@ func calibrationTensors(p nln.Parts) *safetensors.File {
 	return f
 }
 
-func readCalibration(path string, spaces []string) (p nln.Parts, err error) {
-	file, err := readTensors(path)
-	if err != nil {
-		return p, err
-	}
+// calibrationOf takes the parts of the calibration images in some spaces out of
+// a file.
+func calibrationOf(file *safetensors.File, spaces []string) (p nln.Parts, err error) {
 	ids, err := file.Get(calibIDs, safetensors.I64)
 	if err != nil {
 		return p, err

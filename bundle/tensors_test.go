@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -169,4 +170,67 @@ func TestStrangeTensors(t *testing.T) {
 			}
 		}
 	}
+}
+
+// plain is a model of images of three pixels, the first of which is the latent.
+type plain struct{}
+
+func (plain) Shape() dataset.Shape { return dataset.Shape{C: 1, H: 1, W: 3} }
+func (plain) LatentDim() int       { return 1 }
+
+func (plain) Encode(_ context.Context, x dataset.Images, z []float32) error {
+	for i := range x.N {
+		z[i] = x.At(i)[0]
+	}
+	return nil
+}
+
+func (plain) Decode(_ context.Context, z, xhat []float32) error {
+	for i := range xhat {
+		xhat[i] = z[i/3]
+	}
+	return nil
+}
+
+// Whatever the two files hold, they are refused or they score.
+func FuzzKept(f *testing.F) {
+	idx := nln.NewExact(1)
+	train := dataset.Images{Shape: plain{}.Shape(), N: 3, Pix: []float32{.1, .2, .3, .4, .4, .4, .9, .8, .7}}
+	set := &dataset.Set{Size: train.Shape, Scale: dataset.Scale255, Pix: []uint8{1, 2, 3, 40, 50, 60, 200, 210, 250}}
+	for _, spaces := range [][]string{{"image"}, {"image", "latent"}} {
+		own := nln.NewExact(1)
+		s, err := nln.Fit(f.Context(), plain{}, own, set, set, nln.Config{Policy: nln.Policy{K: 2, FPR: .5}, Spaces: spaces})
+		if err != nil {
+			f.Fatal(err)
+		}
+		var tables, calib bytes.Buffer
+		if err := errors.Join(tableTensors(s.Kept(), 3).Write(&tables), calibrationTensors(s.Kept().Calibration).Write(&calib)); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(tables.Bytes(), calib.Bytes())
+		idx = own
+	}
+	f.Fuzz(func(t *testing.T, tables, calib []byte) {
+		a, err1 := safetensors.Parse(tables)
+		b, err2 := safetensors.Parse(calib)
+		if err1 != nil || err2 != nil {
+			return
+		}
+		var kept nln.Kept
+		spaces := []string{"image", "latent"}
+		if err := tablesOf(a, &kept); err != nil {
+			return
+		}
+		var err error
+		if kept.Calibration, err = calibrationOf(b, spaces); err != nil {
+			return
+		}
+		s, err := nln.NewScorer(plain{}, idx, kept, nln.Config{Policy: nln.Policy{K: 1, FPR: .5}, Spaces: spaces})
+		if err != nil {
+			return
+		}
+		if _, err := s.Score(t.Context(), train, nil); err != nil {
+			t.Errorf("what was read does not score: %v", err)
+		}
+	})
 }

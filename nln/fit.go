@@ -197,8 +197,14 @@ func assemble(m Model, idx Index, kept Kept, cfg Config) (*Scorer, error) {
 		}
 	}
 	if kept.Calibration.Len() > 0 {
+		if err := kept.Calibration.check(); err != nil {
+			return nil, fmt.Errorf("calibration images: %w", err)
+		}
 		if kept.Calibration.K != s.cfg.MaxK {
 			return nil, fmt.Errorf("calibration images with %d neighbours, spacing over %d", kept.Calibration.K, s.cfg.MaxK)
+		}
+		if id := slices.Max(kept.Calibration.IDs); id >= int64(n) {
+			return nil, fmt.Errorf("calibration images have the neighbour %d of %d indexed vectors", id, n)
 		}
 		for _, space := range s.spaces {
 			if kept.Calibration.space(space.Name) < 0 {

@@ -63,15 +63,23 @@ func TestNewScorerErrors(t *testing.T) {
 		"unknown cache": {s.Index(), change(func(r *nln.Table) { r.Kind = "zip" }), `"zip"`},
 		"no table":      {s.Index(), with(func(k *nln.Kept) { k.Tables = nil }), `no table of g(z), by which space "image"`},
 		"other table":   {s.Index(), change(func(r *nln.Table) { r.Feature.Network = "q" }), "no table of g(z)"},
-		"other space": {s.Index(), with(func(k *nln.Kept) { k.Calibration.Spaces = twoByTwo().Spaces }),
+		"other space": {s.Index(), with(func(k *nln.Kept) {
+			k.Calibration.Spaces = slices.Clone(k.Calibration.Spaces)
+			k.Calibration.Spaces[0].Space = "a"
+		}),
 			`no errors in space "image"`},
 		"no calibration": {s.Index(), with(func(k *nln.Kept) { k.Calibration = nln.Parts{} }), "no calibration images"},
-		"no spacing":     {s.Index(), with(func(k *nln.Kept) { k.Spacing = nil }), "spacing of 0 values for 50"},
-		"ragged spacing": {s.Index(), with(func(k *nln.Kept) { k.Spacing = k.Spacing[1:] }), "spacing of 499 values for 50"},
-		"wide spacing":   {s.Index(), with(func(k *nln.Kept) { k.Spacing = make([]float32, 50*51) }), "spacing of 2550 values for 50"},
-		"other K":        {s.Index(), with(func(k *nln.Kept) { k.Spacing = k.Spacing[:50*9] }), "with 10 neighbours, spacing over 9"},
-		"small K":        {s.Index(), with(func(k *nln.Kept) { k.Spacing = k.Spacing[:50*2] }), "K is 3 but 2 neighbours were kept"},
-		"NaN spacing":    {s.Index(), with(func(k *nln.Kept) { k.Spacing = bad }), "spacing of indexed image 10 over 2 neighbours is NaN"},
+		"strange neighbour": {s.Index(), with(func(k *nln.Kept) {
+			k.Calibration.IDs = slices.Clone(k.Calibration.IDs)
+			k.Calibration.IDs[7] = 50
+		}), "neighbour 50 of 50"},
+		"bad calibration": {s.Index(), with(func(k *nln.Kept) { k.Calibration.IDs = nil }), "0 ids"},
+		"no spacing":      {s.Index(), with(func(k *nln.Kept) { k.Spacing = nil }), "spacing of 0 values for 50"},
+		"ragged spacing":  {s.Index(), with(func(k *nln.Kept) { k.Spacing = k.Spacing[1:] }), "spacing of 499 values for 50"},
+		"wide spacing":    {s.Index(), with(func(k *nln.Kept) { k.Spacing = make([]float32, 50*51) }), "spacing of 2550 values for 50"},
+		"other K":         {s.Index(), with(func(k *nln.Kept) { k.Spacing = k.Spacing[:50*9] }), "with 10 neighbours, spacing over 9"},
+		"small K":         {s.Index(), with(func(k *nln.Kept) { k.Spacing = k.Spacing[:50*2] }), "K is 3 but 2 neighbours were kept"},
+		"NaN spacing":     {s.Index(), with(func(k *nln.Kept) { k.Spacing = bad }), "spacing of indexed image 10 over 2 neighbours is NaN"},
 	} {
 		_, err := nln.NewScorer(s.Model(), c.idx, c.kept, nln.DefaultConfig())
 		wantError(t, name, err, "nln: new scorer: ", c.want)

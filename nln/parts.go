@@ -229,7 +229,8 @@ func (p Parts) check() error {
 	if p.K < 0 || n > 0 && (p.K < 1 || len(p.Spaces) == 0) {
 		return fmt.Errorf("parts of %d images with %d neighbours in %d spaces", n, p.K, len(p.Spaces))
 	}
-	if want := n * p.K; len(p.Distance) != want || len(p.Spacing) != want || len(p.IDs) != want || len(p.Dist) != want {
+	// The first comparison keeps the product from overflowing.
+	if want := n * p.K; n > 0 && p.K > len(p.IDs) || len(p.Distance) != want || len(p.Spacing) != want || len(p.IDs) != want || len(p.Dist) != want {
 		return fmt.Errorf("parts of %d images and %d neighbours hold %d mean distances, %d spacings, %d ids and %d distances, want %d of each",
 			n, p.K, len(p.Distance), len(p.Spacing), len(p.IDs), len(p.Dist), want)
 	}

@@ -135,6 +135,7 @@ func TestPartsCheck(t *testing.T) {
 		"short ids":       {func(p *nln.Parts) { p.IDs = p.IDs[:1] }, "1 ids"},
 		"long recon":      {func(p *nln.Parts) { p.Recon = append(p.Recon, 1) }, "3 images"},
 		"K 0":             {func(p *nln.Parts) { p.K = 0 }, "0 neighbours"},
+		"K overflows":     {func(p *nln.Parts) { *p = nln.Parts{K: math.MaxInt/2 + 1, Recon: p.Recon, Spaces: inImage(nil, 2)} }, "0 ids"},
 		"no space":        {func(p *nln.Parts) { p.Spaces = nil }, "0 spaces"},
 		"no name":         {func(p *nln.Parts) { p.Spaces[1].Space = "" }, `space 1 has the name ""`},
 		"one name":        {func(p *nln.Parts) { p.Spaces[1].Space = "a" }, `space 1 has the name "a"`},
