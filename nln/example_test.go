@@ -94,3 +94,43 @@ func ExampleScorer_With() {
 	// 4 calibration images are too few for a false-positive rate of 0.01, under which nothing is called novel: hold out 99 or raise the rate
 	// 0 warnings
 }
+
+// contrasts adds a network to halves, which tells how different the two pixels
+// are, and compares by that before it compares pixels.
+type contrasts struct{ halves }
+
+func (m contrasts) Spaces() []nln.Space {
+	return []nln.Space{
+		{Name: "contrast", Dim: 1,
+			Query:    nln.Feature{Of: nln.OfImage, Network: "contrast"},
+			Neighbor: nln.Feature{Of: nln.OfReconstruction, Network: "contrast"}},
+		nln.ImageSpace(m),
+	}
+}
+
+func (contrasts) Features(_ context.Context, network string, x dataset.Images, dst []float32) error {
+	for i := range x.N {
+		dst[i] = x.At(i)[1] - x.At(i)[0]
+	}
+	return nil
+}
+
+// A model with further networks is scored in the spaces that it names.
+func ExampleFeatureModel() {
+	ctx := context.Background()
+	scorer, err := nln.Fit(ctx, contrasts{}, nln.NewExact(1), greys(100, 120, 140), greys(96, 106, 118, 125), nln.DefaultConfig())
+	if err != nil {
+		log.Fatal(err)
+	}
+	x := dataset.Images{Shape: scorer.Model().Shape(), N: 2, Pix: []float32{.5, .5, .45, .9}}
+	parts, err := scorer.Parts(ctx, x, nln.Parts{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, term := range parts.Spaces {
+		fmt.Printf("%s: %.2f and %.2f\n", term.Space, term.Mean[0], term.Mean[parts.K])
+	}
+	// Output:
+	// contrast: 0.00 and 0.45
+	// image: 0.03 and 0.25
+}
