@@ -122,7 +122,7 @@ func ExampleFeatureModel() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	x := dataset.Images{Shape: scorer.Model().Shape(), N: 2, Pix: []float32{.5, .5, .45, .9}}
+	x := dataset.Images{Shape: scorer.Model().Shape(), N: 2, Pix: []float32{.5, .5, .45, .93}}
 	parts, err := scorer.Parts(ctx, x, nln.Parts{})
 	if err != nil {
 		log.Fatal(err)
@@ -131,6 +131,6 @@ func ExampleFeatureModel() {
 		fmt.Printf("%s: %.2f and %.2f\n", term.Space, term.Mean[0], term.Mean[parts.K])
 	}
 	// Output:
-	// contrast: 0.00 and 0.45
-	// image: 0.03 and 0.25
+	// contrast: 0.00 and 0.48
+	// image: 0.03 and 0.24
 }
