@@ -204,7 +204,7 @@ func checkEvaluate(test, calib Parts, ks []int, alphas []float64) error {
 	}
 	for _, k := range ks {
 		if k < 1 || k > most {
-			return fmt.Errorf("K is %d, want 1 to the %d neighbours kept", k, most)
+			return fmt.Errorf("number of neighbours K is %d, want 1 to the %d neighbours kept", k, most)
 		}
 	}
 	for _, alpha := range alphas {

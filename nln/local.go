@@ -38,17 +38,17 @@ func (l Local) complete(k int) (Local, error) {
 		l.Power = DefaultLocal().Power
 	}
 	if l.K > k {
-		return l, fmt.Errorf("K of the local score is %d but %d neighbours were kept: fit again with a larger MaxK", l.K, k)
+		return l, fmt.Errorf("local score: K is %d but %d neighbours were kept: fit again with a larger MaxK", l.K, k)
 	}
 	return l, nil
 }
 
 func (l Local) check() error {
 	if l.K < 0 {
-		return fmt.Errorf("K of the local score is %d, want at least 1, or 0 for the default", l.K)
+		return fmt.Errorf("local score: K is %d, want at least 1, or 0 for the default", l.K)
 	}
 	if !(l.Power >= 0 && l.Power <= 1) {
-		return fmt.Errorf("power of the local score is %v, want more than 0 and at most 1, or 0 for the default", l.Power)
+		return fmt.Errorf("local score: power is %v, want more than 0 and at most 1, or 0 for the default", l.Power)
 	}
 	return nil
 }

@@ -266,5 +266,5 @@ func TestLocalDefaults(t *testing.T) {
 		}
 	}
 	_, err := fit(t, nil).With(nln.Policy{K: 1, FPR: .1, Local: nln.Local{K: 11}})
-	wantError(t, "K above MaxK", err, "K of the local score is 11 but 10", "MaxK")
+	wantError(t, "K above MaxK", err, "local score: K is 11 but 10", "MaxK")
 }

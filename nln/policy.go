@@ -57,7 +57,7 @@ func DefaultPolicy() Policy { return Policy{K: 3, Alpha: .8, FPR: .01} }
 func (p Policy) check() error {
 	switch {
 	case p.K < 1:
-		return fmt.Errorf("K is %d, want at least 1", p.K)
+		return fmt.Errorf("number of neighbours K is %d, want at least 1", p.K)
 	case !(p.Alpha >= 0 && p.Alpha <= 1):
 		return fmt.Errorf("alpha is %v, want 0 to 1", p.Alpha)
 	case !(p.FPR > 0 && p.FPR < 1):
@@ -81,7 +81,7 @@ func (p Policy) check() error {
 // the parts of k neighbours in some spaces, the default one first.
 func (p Policy) complete(k int, spaces []string) (_ Policy, err error) {
 	if p.K > k {
-		return p, fmt.Errorf("K is %d but %d neighbours were kept: fit again with a larger MaxK", p.K, k)
+		return p, fmt.Errorf("number of neighbours K is %d but %d neighbours were kept: fit again with a larger MaxK", p.K, k)
 	}
 	if p.Space == "" {
 		p.Space = spaces[0]
