@@ -117,6 +117,7 @@ type summary struct {
 	K        int                `json:"k"`     // of the bundle
 	Alpha    float64            `json:"alpha"` // of the bundle
 	Flagged  flagged            `json:"flagged"`
+	Alone    int                `json:"alone"` // images without a neighbour within the bundle's radius
 	Results  []nln.Result       `json:"results"`
 	Seconds  map[string]float64 `json:"seconds"`
 	Memory   int64              `json:"peak_bytes"`
@@ -175,7 +176,7 @@ func evaluate(ctx context.Context, c *ucli.Context, b *bundle.Bundle, m *meter, 
 	}
 	scored := time.Since(start)
 	start = time.Now()
-	results, err := nln.Evaluate(ev.parts, ev.truth, b.Scorer.CalibrationParts(), ks, alphas)
+	results, err := ev.measure(ks, alphas)
 	if err != nil {
 		return nil, err
 	}
@@ -187,6 +188,9 @@ func evaluate(ctx context.Context, c *ucli.Context, b *bundle.Bundle, m *meter, 
 	ev.Flagged.FPR = cfg.FPR
 	for i, novel := range ev.truth {
 		s := b.Scorer.Calibration().Score(ev.parts, i)
+		if s.WithinRadius == 0 {
+			ev.Alone++
+		}
 		switch {
 		case novel:
 			ev.Novel++
@@ -198,6 +202,21 @@ func evaluate(ctx context.Context, c *ucli.Context, b *bundle.Bundle, m *meter, 
 		}
 	}
 	return ev, nil
+}
+
+// measure evaluates the scores for numbers of neighbours and weights, under the
+// bundle's radius and metric.
+func (ev *evaluation) measure(ks []int, alphas []float64) ([]nln.Result, error) {
+	policy := ev.bundle.Scorer.Calibration().Policy()
+	test, err := policy.Apply(ev.parts)
+	if err != nil {
+		return nil, err
+	}
+	calib, err := policy.Apply(ev.bundle.Scorer.CalibrationParts())
+	if err != nil {
+		return nil, err
+	}
+	return nln.Evaluate(test, ev.truth, calib, ks, alphas)
 }
 
 // print writes the table: a line for each score, with both protocols.
@@ -237,6 +256,9 @@ func (ev *evaluation) print(out io.Writer) error {
 	}
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	if ev.Alone > 0 {
+		fmt.Fprintf(out, "\n%d images have no neighbour within the radius and are compared with their own reconstruction\n", ev.Alone)
 	}
 	_, err := fmt.Fprintf(out, "\nat a false-positive rate of %g set on held-out normal images: %d of %d normal images called novel (%.2f %%), %d of %d novel ones (%.1f %%)\n",
 		ev.Flagged.FPR, ev.Flagged.Normal, ev.Images-ev.Novel, percent(ev.Flagged.Normal, ev.Images-ev.Novel),

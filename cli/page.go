@@ -70,7 +70,7 @@ func (ev *evaluation) curves() ([]nln.Result, error) {
 	}
 	slices.Sort(ks)
 	slices.Sort(alphas)
-	return nln.Evaluate(ev.parts, ev.truth, ev.bundle.Scorer.CalibrationParts(), slices.Compact(ks), slices.Compact(alphas))
+	return ev.measure(slices.Compact(ks), slices.Compact(alphas))
 }
 
 // writePicture writes an example of each kind as one PNG.

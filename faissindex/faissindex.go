@@ -23,7 +23,7 @@ import (
 	"github.com/nlnctl/nlnctl/nln"
 )
 
-var _ nln.Index = (*Index)(nil)
+var _ nln.VectorIndex = (*Index)(nil)
 
 // An Index holds vectors in memory and finds neighbours exactly. Searches may
 // run at the same time, but not while vectors are added.
@@ -68,6 +68,16 @@ func (x *Index) Dim() int { return x.raw.Dim() }
 
 // Len returns the number of vectors.
 func (x *Index) Len() int { return x.raw.Len() }
+
+// Vectors returns the vectors in order of id, row-major, Len*Dim values in the
+// index's own memory: not to be changed, and valid until the next Add or Close.
+func (x *Index) Vectors() []float32 {
+	v, err := x.raw.Vectors()
+	if err != nil {
+		return nil // closed; a flat index has them
+	}
+	return v
+}
 
 // Add appends vectors, a multiple of Dim finite values.
 func (x *Index) Add(_ context.Context, vectors []float32) error {

@@ -148,6 +148,11 @@ func TestWriteRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for i, f := range y.Vectors() {
+		if f != v[i] || len(y.Vectors()) != len(v) {
+			t.Fatalf("vector value %d of %d is %v, want %v", i, len(y.Vectors()), f, v[i])
+		}
+	}
 	a, err1 := x.Search(t.Context(), v[:160], 4, nln.Neighbors{})
 	b, err2 := y.Search(t.Context(), v[:160], 4, nln.Neighbors{})
 	if err := errors.Join(err1, err2); err != nil {
@@ -161,6 +166,9 @@ func TestWriteRead(t *testing.T) {
 	x.Close()
 	y.Close()
 	y.Close()
+	if y.Vectors() != nil {
+		t.Error("a closed index gives vectors")
+	}
 	os.WriteFile(path, []byte("IxFI and then nothing"), 0o644)
 	if _, err := Read(path); err == nil {
 		t.Error("damaged file: no error")

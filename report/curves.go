@@ -28,6 +28,7 @@ var scoreNames = map[string]string{
 	nln.ScoreError:    "error term",
 	nln.ScoreDistance: "distance term",
 	nln.ScoreRecon:    "reconstruction error",
+	nln.ScoreLocal:    "local",
 }
 
 // rocPlot draws the curves of the four scores, nil where the truth is unknown or
@@ -172,11 +173,12 @@ type alphaLine struct {
 }
 
 // alphaLines returns the lines of a protocol by K, ascending. The terms alone
-// are the ends of a line.
+// are the ends of a line; scores that alpha does not weigh, and those of other
+// spaces, have no place on it.
 func (p *Page) alphaLines(protocol string) []alphaLine {
 	byK := map[int]map[float64]float64{}
 	for _, r := range p.Results {
-		if r.Protocol != protocol || r.Score == nln.ScoreRecon {
+		if r.Protocol != protocol || (r.Score != nln.ScoreTotal && r.Score != nln.ScoreError && r.Score != nln.ScoreDistance) {
 			continue
 		}
 		if byK[r.K] == nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/nlnctl/nlnctl/nln"
 	"github.com/nlnctl/nlnctl/nln/metrics"
@@ -114,17 +115,24 @@ func (p *Page) aurocTable() []aurocRow {
 	}
 	for _, k := range p.ks() {
 		first := len(rows)
-		for _, score := range []string{nln.ScoreError, nln.ScoreDistance} {
-			if r, ok := row(scoreNames[score], func(protocol string) aurocCell {
+		for _, score := range p.termScores() {
+			name := scoreNames[score]
+			if name == "" {
+				name = score // of another space, such as "error:image"
+			}
+			if r, ok := row(name, func(protocol string) aurocCell {
 				return newCell(p.result(protocol, score, k))
 			}); ok {
+				if r.Chosen = score == p.Policy.Rank && k == p.Policy.Local.K; r.Chosen {
+					r.Note = "this model"
+				}
 				rows = append(rows, r)
 			}
 		}
 		if r, ok := row("total, alpha "+weight(p.Policy.Alpha), func(protocol string) aurocCell {
 			return newCell(p.chosen(protocol, k))
 		}); ok {
-			if r.Chosen = k == p.Policy.K; r.Chosen {
+			if r.Chosen = k == p.Policy.K && p.Policy.Rank != nln.ScoreLocal; r.Chosen {
 				r.Note = "this model"
 			}
 			rows = append(rows, r)
@@ -145,6 +153,18 @@ func (p *Page) aurocTable() []aurocRow {
 		}
 	}
 	return rows
+}
+
+// termScores returns the scores that take no alpha, other spaces' error terms
+// among them, in the order of the rows.
+func (p *Page) termScores() []string {
+	scores := []string{nln.ScoreError, nln.ScoreDistance, nln.ScoreLocal}
+	for _, r := range p.Results {
+		if strings.HasPrefix(r.Score, nln.ScoreError+":") && !slices.Contains(scores, r.Score) {
+			scores = append(scores, r.Score)
+		}
+	}
+	return scores
 }
 
 // ks returns the numbers of neighbours evaluated, ascending.
