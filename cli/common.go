@@ -37,8 +37,8 @@ func quietFlag() ucli.Flag {
 
 // useCore sets the native core up as the options say.
 func useCore(c *ucli.Context) error {
-	if n := c.Int("threads"); n < 0 {
-		return badUsage(c, "--threads is %d, want 0 or more", n)
+	if n := c.Int("threads"); n < 0 || n > torch.MaxThreads() {
+		return badUsage(c, "--threads is %d, want 0 to %d", n, torch.MaxThreads())
 	} else if err := torch.SetThreads(n); err != nil {
 		return err
 	}

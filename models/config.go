@@ -117,19 +117,19 @@ func (c Config) Check() error {
 			errs = append(errs, fmt.Errorf("models: unknown %s %q, want one of: %s", setting, value, strings.Join(allowed, ", ")))
 		}
 	}
-	atLeast1 := func(setting string, value int) {
-		if value < 1 {
-			errs = append(errs, fmt.Errorf("models: %s is %d, want at least 1", setting, value))
+	from1 := func(setting string, value, most int) {
+		if value < 1 || value > most {
+			errs = append(errs, fmt.Errorf("models: %s is %d, want 1 to %d", setting, value, most))
 		}
 	}
 	oneOf("arch", c.Arch, Archs()...)
 	oneOf("filters", c.Filters, FiltersUp, FiltersConst)
 	oneOf("norm", c.Norm, NormNone, NormCode)
 	oneOf("loss", c.Loss, LossMSE, LossBCE, LossL1)
-	atLeast1("latent", c.Latent)
-	atLeast1("batch", c.Batch)
+	from1("latent", c.Latent, 1<<16)
+	from1("batch", c.Batch, 1<<20)
 	if c.Steps < 1 {
-		atLeast1("epochs", c.Epochs)
+		from1("epochs", c.Epochs, 1<<30)
 	}
 	if !(c.LR > 0 && c.LR < 1) {
 		errs = append(errs, fmt.Errorf("models: lr is %v, want more than 0 and less than 1", c.LR))

@@ -58,6 +58,9 @@ func CorePath() string { return core.Path() }
 // Info returns the native core's description of itself, a JSON object.
 func Info() ([]byte, error) { return core.Info() }
 
+// MaxThreads is the largest number that SetThreads takes.
+func MaxThreads() int { return core.MaxThreads() }
+
 // SetThreads sets how many threads operations use; 0 means one a processor.
 func SetThreads(n int) error { return core.SetThreads(n) }
 

@@ -308,3 +308,11 @@ func TestRunIsOneThreadAndPassesOn(t *testing.T) {
 		t.Errorf("%d calls ran, want 50", n)
 	}
 }
+
+func TestSetThreadsRefuses(t *testing.T) {
+	for _, n := range []int{-1, MaxThreads() + 1, 1 << 30} {
+		if err := SetThreads(n); err == nil || !strings.Contains(err.Error(), "threads") {
+			t.Errorf("SetThreads(%d) = %v", n, err)
+		}
+	}
+}

@@ -140,9 +140,16 @@ func Path() string {
 	return state.path
 }
 
+// MaxThreads is the largest number of threads that SetThreads takes. Far more
+// than there are processors gain nothing, and can use up what the system has.
+func MaxThreads() int { return max(64, 4*runtime.NumCPU()) }
+
 // SetThreads sets the number of threads that the core computes with; 0 means
 // one for each processor. It may come before Load.
 func SetThreads(n int) error {
+	if n < 0 || n > MaxThreads() {
+		return fmt.Errorf("core: have %d threads, want 0 to %d", n, MaxThreads())
+	}
 	state.Lock()
 	defer state.Unlock()
 	state.threads = n
