@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -56,12 +57,15 @@ func (b *Bundle) Save(path string, replace bool) error {
 // CheckTarget returns the error that Save to path would give because of what is
 // there, so that a long training need not be done first.
 func CheckTarget(path string, replace bool) error {
-	if _, err := os.Lstat(path); err != nil {
-		if dir := filepath.Dir(filepath.Clean(path)); dir != "." {
-			if _, err := os.Stat(dir); err != nil {
-				return fmt.Errorf("bundle: %w: make the directory first", err)
-			}
-		}
+	// Nothing shows better than trying whether a directory can be made there.
+	probe, err := os.MkdirTemp(filepath.Dir(filepath.Clean(path)), ".nlnctl.*.tmp")
+	if err != nil {
+		return fmt.Errorf("bundle: %s cannot be written: %w", path, err)
+	}
+	if err := os.Remove(probe); err != nil {
+		return fmt.Errorf("bundle: %w", err)
+	}
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if !replace {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -43,6 +45,13 @@ set; "held-out" by those over the calibration images, as scoring does.
 		Action: func(c *ucli.Context) error {
 			if err := noArguments(c); err != nil {
 				return err
+			}
+			for _, name := range []string{"html", "png"} { // before the work, not after it
+				if dir := filepath.Dir(c.String(name)); c.IsSet(name) {
+					if _, err := os.Stat(dir); err != nil {
+						return fmt.Errorf("--%s: %w", name, err)
+					}
+				}
 			}
 			if err := useCore(c); err != nil {
 				return err

@@ -64,23 +64,51 @@ func TestWriteKeepsTheOldFileOnFailure(t *testing.T) {
 	alone(t, dir, "f")
 }
 
-// A full disk shows as an error of the write or of the sync; /dev/full gives
-// the first kind to the writer under test.
-func TestWriteReportsAFullDisk(t *testing.T) {
-	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
-	if err != nil {
-		t.Skip("this system has no /dev/full")
+// A device is written to, never replaced: "-o /dev/null" as root must leave the
+// device. The full one also shows that the error of a full disk is reported.
+func TestWriteLeavesDevices(t *testing.T) {
+	for path, fails := range map[string]bool{"/dev/null": false, "/dev/full": true} {
+		before, err := os.Stat(path)
+		if err != nil || before.Mode()&os.ModeCharDevice == 0 {
+			t.Skipf("%s is no device on this system", path)
+		}
+		dir := t.TempDir()
+		link := filepath.Join(dir, "link")
+		if err := os.Symlink(path, link); err != nil {
+			t.Fatal(err)
+		}
+		err = Write(link, func(w io.Writer) error { // through a link: a mistake replaces that alone
+			_, err := io.WriteString(w, "x")
+			return err
+		})
+		if (err != nil) != fails {
+			t.Errorf("%s: error %v", path, err)
+		}
+		if after, err := os.Lstat(path); err != nil || after.Mode() != before.Mode() {
+			t.Errorf("%s was %v, is %v, %v", path, before.Mode(), after.Mode(), err)
+		}
+		if st, err := os.Lstat(link); err != nil || st.Mode()&os.ModeSymlink == 0 {
+			t.Errorf("the link to %s was replaced", path)
+		}
+		alone(t, dir, "link")
 	}
-	defer full.Close()
+}
+
+func TestWriteFollowsLinks(t *testing.T) {
 	dir := t.TempDir()
-	err = Write(filepath.Join(dir, "f"), func(w io.Writer) error {
-		_, err := full.Write([]byte("x"))
-		return err
-	})
-	if err == nil {
-		t.Error("no error")
+	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
+	os.WriteFile(target, []byte("old"), 0o644)
+	os.Symlink("target", link)
+	if err := Write(link, func(w io.Writer) error { _, err := io.WriteString(w, "new"); return err }); err != nil {
+		t.Fatal(err)
 	}
-	alone(t, dir)
+	if st, err := os.Lstat(link); err != nil || st.Mode()&os.ModeSymlink == 0 || read(t, target) != "new" {
+		t.Errorf("link %v, target %q", st, read(t, target))
+	}
+	alone(t, dir, "link", "target")
+	if err := Write(dir, func(io.Writer) error { return nil }); err == nil {
+		t.Error("writing to a directory: no error")
+	}
 }
 
 func TestWriteDir(t *testing.T) {
