@@ -71,8 +71,29 @@ func CheckTarget(path string, replace bool) error {
 	if !replace {
 		return fmt.Errorf("bundle: %s: %w", path, atomicfile.ErrExists)
 	}
-	if _, _, err := readManifest(path); errors.Is(err, ErrNotABundle) {
-		return fmt.Errorf("bundle: %s: %w, so it is not replaced: %w", path, ErrNotABundle, atomicfile.ErrExists)
+	if err := replaceable(path); err != nil {
+		return fmt.Errorf("bundle: %s is not replaced: %w", path, err)
+	}
+	return nil
+}
+
+// replaceable returns an error unless path is a bundle and holds nothing else.
+func replaceable(path string) error {
+	m, _, err := readManifest(path)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNotABundle, err)
+	}
+	if err := m.complete(); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotABundle, err)
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if _, ours := m.Files[e.Name()]; !ours && e.Name() != manifestFile {
+			return fmt.Errorf("it holds %s, which is no part of the bundle: move it away first", e.Name())
+		}
 	}
 	return nil
 }

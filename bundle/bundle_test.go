@@ -255,6 +255,15 @@ func TestSaveNeverReplacesByAccident(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(mine, "thesis.txt")); err != nil {
 		t.Error(err)
 	}
+	// A manifest makes no bundle, and what the user put into one is not ours.
+	os.WriteFile(filepath.Join(mine, manifestFile), []byte(`{"name":"app","format":1}`), 0o644)
+	if err := b.Save(mine, true); !errors.Is(err, ErrNotABundle) {
+		t.Errorf("save over a directory with a manifest of another kind: %v", err)
+	}
+	os.WriteFile(filepath.Join(path, "notes.txt"), []byte("x"), 0o644)
+	if err := b.Save(path, true); err == nil || !strings.Contains(err.Error(), "notes.txt") {
+		t.Errorf("save over a bundle with a file of the user's: %v", err)
+	}
 	if err := b.Save(filepath.Join(dir, "no", "such", "b.nln"), false); err == nil {
 		t.Error("save into a directory that is not there: no error")
 	}

@@ -145,12 +145,20 @@ func isName(name string) bool {
 	return name != "" && name == filepath.Base(name) && name != "." && name != ".."
 }
 
-// verify makes sure that the files are what the manifest says.
-func (m *Manifest) verify(dir string) error {
+// complete makes sure that the manifest names every file that a bundle has.
+func (m *Manifest) complete() error {
 	for _, name := range []string{weightsFile, indexFile, tablesFile, calibrationFile, trainFile} {
 		if _, ok := m.Files[name]; !ok {
 			return fmt.Errorf("%s: %w: it does not name %s", manifestFile, ErrDamaged, name)
 		}
+	}
+	return nil
+}
+
+// verify makes sure that the files are what the manifest says.
+func (m *Manifest) verify(dir string) error {
+	if err := m.complete(); err != nil {
+		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
 		if !isName(name) {

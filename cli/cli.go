@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/nlnctl/nlnctl/bundle"
@@ -192,7 +193,7 @@ func flagsFirst(app *ucli.App, args []string) []string {
 	for k := 0; k < len(rest); k++ {
 		a := rest[k]
 		if a == "--" {
-			others = append(others, rest[k:]...)
+			others = append(others, rest[k+1:]...)
 			break
 		}
 		if len(a) < 2 || a[0] != '-' {
@@ -205,8 +206,11 @@ func flagsFirst(app *ucli.App, args []string) []string {
 			options = append(options, rest[k])
 		}
 	}
-	out := append([]string{}, head...)
-	return append(append(out, options...), others...)
+	out := append(append([]string{}, head...), options...)
+	if slices.Contains(rest, "--") {
+		out = append(out, "--")
+	}
+	return append(out, others...)
 }
 
 func commandNamed(commands []*ucli.Command, name string) *ucli.Command {

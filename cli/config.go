@@ -68,6 +68,9 @@ func defaultSettings(preset, arch string, shape dataset.Shape) (*settings, error
 	m, err := models.Preset(preset, arch, shape)
 	scoring := nln.DefaultConfig()
 	scoring.Rank, scoring.Metric, scoring.Local = nln.ScoreTotal, nln.MetricL2, nln.DefaultLocal()
+	if preset == "code" && arch == models.ArchAECon {
+		scoring.Space = models.SpaceCode // as the authors' code compares
+	}
 	return &settings{model: m, scoring: scoring, held: 0.1}, err
 }
 

@@ -176,7 +176,7 @@ func (r *run) writeRows(ctx context.Context, stdout io.Writer, path string, args
 
 // score scores a file, the image files of a folder, or the test images of a set.
 func (r *run) score(ctx context.Context, arg string) error {
-	if st, err := os.Stat(arg); err == nil && st.Mode().IsRegular() && isImage(arg) {
+	if st, err := os.Stat(arg); isImage(arg) && (err != nil || st.Mode().IsRegular()) {
 		return r.scoreFiles(ctx, []string{arg})
 	}
 	kind, location, err := dataset.Resolve(arg)

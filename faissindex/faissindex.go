@@ -198,10 +198,16 @@ type neighbor struct {
 // squared distance of the last candidate as FAISS gave it. It returns whether
 // no other vector can belong to the result.
 func (r refiner) refine(q []float32, candidates []int64, last float32, ids []int64, dist []float32) bool {
+	if r.all { // whatever FAISS found: its float32 may have overflowed
+		candidates = make([]int64, len(r.vectors)/r.dim)
+		for i := range candidates {
+			candidates[i] = int64(i)
+		}
+	}
 	found := make([]neighbor, len(candidates))
 	for i, id := range candidates {
 		if id < 0 {
-			return false // FAISS had something else than a number to compare
+			return false // FAISS had no number to compare
 		}
 		found[i] = neighbor{id, nln.Distance(q, r.vectors[int(id)*r.dim:(int(id)+1)*r.dim])}
 	}

@@ -105,6 +105,17 @@ func TestAgreesWithExact(t *testing.T) {
 	}
 }
 
+// Finite vectors whose squares are not, in float32: FAISS finds nothing then.
+func TestHugeVectors(t *testing.T) {
+	for _, v := range []float32{1e18, 2e19, 1e30} {
+		q := make([]float32, 0, 30*4)
+		for range 30 {
+			q = append(q, -v, v, v, 0)
+		}
+		checkAgainstExact(t, 4, 3, []float32{v, 0, 0, 0, 0, v, 0, 0, 0, 0, -v, 0, 1, 2, 3, 4}, q)
+	}
+}
+
 // Many equal vectors: the lowest ids win, however FAISS picks among them.
 func TestTiesAreOrderedByID(t *testing.T) {
 	const dim, n = 8, 500

@@ -95,6 +95,9 @@ func (t *trainer) restore(b []byte) error {
 	if err != nil || step < 0 {
 		return fmt.Errorf("step %q", f.Metadata[stepKey])
 	}
+	if total := t.m.cfg.TotalSteps(t.set.Len()); step > total {
+		return fmt.Errorf("%w: it has %d steps, %d are asked for", ErrOtherTraining, step, total)
+	}
 	if err := t.m.set(f); err != nil {
 		return err
 	}

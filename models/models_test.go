@@ -371,6 +371,11 @@ func TestCheckpointResumes(t *testing.T) {
 		t.Error("resumed training ends elsewhere than one in one go")
 	}
 
+	fewer := cfg
+	fewer.Steps = 3
+	if _, err := Train(t.Context(), newModel(t, fewer), set, Options{Checkpoint: path}); !errors.Is(err, ErrOtherTraining) {
+		t.Errorf("fewer steps than were done: %v", err)
+	}
 	other := cfg
 	other.LR *= 2
 	if _, err := Train(t.Context(), newModel(t, other), set, Options{Checkpoint: path}); !errors.Is(err, ErrOtherTraining) {

@@ -63,7 +63,10 @@ func Read(path string) (*Index, error) {
 	if err := statusError(C.nln_index_read(cpath, &x.p)); err != nil {
 		return nil, err
 	}
-	x.dim, _ = x.size()
+	if x.dim, _ = x.size(); x.dim < 1 {
+		x.Close()
+		return nil, fmt.Errorf("faiss: read index: %s holds vectors of %d values", path, x.dim)
+	}
 	return x, nil
 }
 

@@ -153,5 +153,8 @@ nln_status nln_l1_loss(nln_tensor *x, nln_tensor *target, nln_tensor **out) {
   });
 }
 nln_status nln_bce_with_logits_loss(nln_tensor *x, nln_tensor *target, nln_tensor **out) {
-  return make("bce loss", out, [&] { return at::binary_cross_entropy_with_logits(x->t, target->t); });
+  return make("bce loss", out, [&] {
+    if (x->t.sizes() != target->t.sizes()) invalid(c10::str("shapes differ: ", x->t.sizes(), " and ", target->t.sizes()));
+    return at::binary_cross_entropy_with_logits(x->t, target->t);
+  });
 }

@@ -1,6 +1,8 @@
 // Package atomicfile replaces files and directories whole: after a failure or a
 // crash at any moment, either what was there before or the new content is found
-// under the name, never a mixture.
+// under the name, never a mixture. On a file system that cannot exchange two
+// names there is a moment in which a directory is found under neither: a crash
+// then leaves the old one beside its place, as .NAME.*.tmp.old.
 package atomicfile
 
 import (

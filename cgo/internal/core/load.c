@@ -25,9 +25,12 @@ char *nln_load(const char *path) {
     return strdup("it was built for another version of nlnctl");
   }
   for (int i = 0; nln_stub_names[i]; i++) {
-    void *symbol = dlsym(lib, nln_stub_names[i]);
-    if (!symbol) return load_error(nln_stub_names[i]);
-    nln_stub_set(i, symbol);
+    if (!dlsym(lib, nln_stub_names[i])) {
+      char *error = load_error(nln_stub_names[i]);
+      dlclose(lib);
+      return error;
+    }
   }
+  for (int i = 0; nln_stub_names[i]; i++) nln_stub_set(i, dlsym(lib, nln_stub_names[i]));
   return NULL;
 }
