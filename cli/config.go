@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/internal/spelling"
 	"github.com/nlnctl/nlnctl/models"
 	"github.com/nlnctl/nlnctl/nln"
 	ucli "github.com/urfave/cli/v2"
@@ -239,29 +240,8 @@ func readConfig(path string, table []setting, from sources) error {
 // nearest returns the name of the setting with the fewest letters to change.
 func nearest(name string, table []setting) string {
 	return slices.MinFunc(table, func(a, b setting) int {
-		return cmp.Compare(distance(name, a.name), distance(name, b.name))
+		return cmp.Compare(spelling.Distance(name, a.name), spelling.Distance(name, b.name))
 	}).name
-}
-
-// distance is the number of letters to insert, delete or replace (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j+1]+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // printConfig writes the settings as a configuration file that says where each

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/nlnctl/nlnctl/internal/spelling"
 )
 
 // Splits are the parts of a data set that has been opened.
@@ -155,7 +157,7 @@ func openFile(location string) (*Splits, error) {
 func unknownKind(name string) error {
 	nearest, least := "", 1+len(name)/2
 	for _, k := range kinds {
-		if d := editDistance(strings.ToLower(name), k.name); d < least {
+		if d := spelling.Distance(strings.ToLower(name), k.name); d < least {
 			nearest, least = k.name, d
 		}
 	}
@@ -164,28 +166,6 @@ func unknownKind(name string) error {
 		hint = fmt.Sprintf(", did you mean %s:", nearest)
 	}
 	return fmt.Errorf("dataset: unknown kind %q%s; known are %s", name, hint, strings.Join(Kinds(), ", "))
-}
-
-// editDistance is Levenshtein's: the least number of bytes to insert, remove
-// or replace to turn a into b.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			d := diagonal
-			if a[i] != b[j] {
-				d++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(d, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 func isMNIST(location string) bool { return hasIDX(location) && !namesFashion(location) }

@@ -190,17 +190,6 @@ func TestOpenPathWithColon(t *testing.T) {
 	}
 }
 
-func TestEditDistance(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"mnist", "minst", 2}, {"kitten", "sitting", 3}, {"cifar10", "cifar-10", 1}, {"same", "same", 0}} {
-		if got := editDistance(c.a, c.b); got != c.want {
-			t.Errorf("editDistance(%q, %q) = %d, want %d", c.a, c.b, got, c.want)
-		}
-	}
-}
-
 func TestKindsAreOpenable(t *testing.T) {
 	for _, usage := range Kinds() {
 		name, location, ok := strings.Cut(usage, ":")
