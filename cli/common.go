@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nlnctl/nlnctl/bundle"
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	ucli "github.com/urfave/cli/v2"
 )
@@ -43,6 +44,14 @@ func useCore(c *ucli.Context) error {
 		return err
 	}
 	return torch.Load()
+}
+
+// openBundle sets the native core up and opens the bundle that the options name.
+func openBundle(c *ucli.Context) (*bundle.Bundle, error) {
+	if err := useCore(c); err != nil {
+		return nil, err
+	}
+	return bundle.Open(c.String("model"), torch.CPU)
 }
 
 func noArguments(c *ucli.Context) error {

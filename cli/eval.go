@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/nlnctl/nlnctl/bundle"
-	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
 	"github.com/nlnctl/nlnctl/nln"
 	ucli "github.com/urfave/cli/v2"
@@ -53,10 +52,7 @@ set; "held-out" by those over the calibration images, as scoring does.
 					}
 				}
 			}
-			if err := useCore(c); err != nil {
-				return err
-			}
-			b, err := bundle.Open(c.String("model"), torch.CPU)
+			b, err := openBundle(c)
 			if err != nil {
 				return err
 			}

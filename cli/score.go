@@ -14,7 +14,6 @@ import (
 	"strings"
 
 	"github.com/nlnctl/nlnctl/bundle"
-	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
 	"github.com/nlnctl/nlnctl/internal/atomicfile"
 	"github.com/nlnctl/nlnctl/nln"
@@ -49,10 +48,7 @@ Rows are JSON lines, or CSV if FILE ends in .csv. FILE appears when all is done.
 			if c.IsSet("fpr") && c.IsSet("threshold") {
 				return badUsage(c, "--fpr and --threshold exclude each other")
 			}
-			if err := useCore(c); err != nil {
-				return err
-			}
-			b, err := bundle.Open(c.String("model"), torch.CPU)
+			b, err := openBundle(c)
 			if err != nil {
 				return err
 			}

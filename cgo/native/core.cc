@@ -32,7 +32,7 @@ void keep_freed_memory() {
 uint32_t nln_abi_version(void) { return NLN_ABI_VERSION; }
 
 nln_status nln_init(int32_t n) {
-  try {
+  return guarded("init", [&] {
     static const bool once = (keep_freed_memory(), true);
     (void)once;
     if (n < 0) invalid("have " + std::to_string(n) + " threads, want 0 or more");
@@ -40,26 +40,14 @@ nln_status nln_init(int32_t n) {
     threads = n;
     omp_set_num_threads(n);
     set_torch_threads(n);
-    return ok();
-  } catch (const Error &e) {
-    return failure(e.code, "init", e.what());
-  } catch (const std::exception &e) {
-    return failure(NLN_FAILED, "init", e.what());
-  } catch (...) {
-    return failure(NLN_FAILED, "init", "unknown exception");
-  }
+  });
 }
 
 nln_status nln_info(char **json) {
-  try {
+  return guarded("info", [&] {
     *json = owned("{" + torch_info() + "," + faiss_info() + ",\"threads\":" +
                   std::to_string(threads.load()) + "}");
-    return ok();
-  } catch (const std::exception &e) {
-    return failure(NLN_FAILED, "info", e.what());
-  } catch (...) {
-    return failure(NLN_FAILED, "info", "unknown exception");
-  }
+  });
 }
 
 int64_t nln_live_handles(void) { return live.load(); }

@@ -50,6 +50,24 @@ inline nln_status failure(int32_t code, const char *op, const char *what) noexce
 
 inline nln_status ok() noexcept { return nln_status{NLN_OK, nullptr}; }
 
+// guarded calls body and turns what it throws into a status that names op. What
+// the libraries throw of their own has been made an Error before.
+template <class Body>
+nln_status guarded(const char *op, Body &&body) noexcept {
+  try {
+    body();
+    return ok();
+  } catch (const Error &e) {
+    return failure(e.code, op, e.what());
+  } catch (const std::bad_alloc &) {
+    return failure(NLN_NO_MEMORY, op, "out of memory");
+  } catch (const std::exception &e) {
+    return failure(NLN_FAILED, op, e.what());
+  } catch (...) {
+    return failure(NLN_FAILED, op, "unknown exception");
+  }
+}
+
 // A copy of s that nln_message_free frees.
 inline char *owned(const std::string &s) {
   char *p = static_cast<char *>(std::malloc(s.size() + 1));

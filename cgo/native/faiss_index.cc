@@ -26,25 +26,19 @@ namespace {
 using faiss_id = std::remove_pointer_t<decltype(faiss::IndexIDMap().id_map.data())>;
 static_assert(sizeof(faiss_id) == sizeof(int64_t), "FAISS ids are not 64 bits wide");
 
+// run_faiss is guarded for a body that calls FAISS.
 template <class Body>
 nln_status run_faiss(const char *op, Body &&body) noexcept {
-  try {
+  return guarded(op, [&] {
     // FAISS takes the number of threads from OpenMP, where it belongs to the
     // calling thread; goroutines come from any thread.
     omp_set_num_threads(threads.load());
-    body();
-    return ok();
-  } catch (const Error &e) {
-    return failure(e.code, op, e.what());
-  } catch (const faiss::FaissException &e) {
-    return failure(NLN_INVALID, op, e.what());
-  } catch (const std::bad_alloc &) {
-    return failure(NLN_NO_MEMORY, op, "out of memory");
-  } catch (const std::exception &e) {
-    return failure(NLN_FAILED, op, e.what());
-  } catch (...) {
-    return failure(NLN_FAILED, op, "unknown exception");
-  }
+    try {
+      body();
+    } catch (const faiss::FaissException &e) {
+      throw Error(NLN_INVALID, e.what());
+    }
+  });
 }
 
 }  // namespace

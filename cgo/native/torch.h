@@ -21,28 +21,21 @@ struct nln_generator : nln::Counted {
 
 namespace nln {
 
-// run calls body and turns what it throws into a status that names op.
+// run is guarded for a body that calls libtorch.
 template <class Body>
 nln_status run(const char *op, Body &&body) noexcept {
-  try {
-    body();
-    return ok();
-  } catch (const Error &e) {
-    return failure(e.code, op, e.what());
-  } catch (const c10::OutOfMemoryError &e) {
-    return failure(NLN_NO_MEMORY, op, e.what_without_backtrace());
-  } catch (const c10::Error &e) {
-    const char *what = e.what_without_backtrace();
-    // The CPU allocator throws a plain c10::Error.
-    const bool memory = std::strstr(what, "not enough memory") || std::strstr(what, "can't allocate memory");
-    return failure(memory ? NLN_NO_MEMORY : NLN_INVALID, op, what);
-  } catch (const std::bad_alloc &) {
-    return failure(NLN_NO_MEMORY, op, "out of memory");
-  } catch (const std::exception &e) {
-    return failure(NLN_FAILED, op, e.what());
-  } catch (...) {
-    return failure(NLN_FAILED, op, "unknown exception");
-  }
+  return guarded(op, [&] {
+    try {
+      body();
+    } catch (const c10::OutOfMemoryError &e) {
+      throw Error(NLN_NO_MEMORY, e.what_without_backtrace());
+    } catch (const c10::Error &e) {
+      const char *what = e.what_without_backtrace();
+      // The CPU allocator throws a plain c10::Error.
+      const bool memory = std::strstr(what, "not enough memory") || std::strstr(what, "can't allocate memory");
+      throw Error(memory ? NLN_NO_MEMORY : NLN_INVALID, what);
+    }
+  });
 }
 
 // make runs body, which returns a tensor, and stores a handle on it in out.
