@@ -7,28 +7,6 @@ import (
 	"sort"
 )
 
-// A Range is the smallest and the largest value of a term over some images.
-type Range struct{ Min, Max float64 }
-
-// RangeOf returns the range of v, which must hold a value and no NaN; the range
-// of nothing is {0, 0}.
-func RangeOf(v []float64) Range {
-	if len(v) == 0 {
-		return Range{}
-	}
-	return Range{Min: slices.Min(v), Max: slices.Max(v)}
-}
-
-// Scale maps Min to 0 and Max to 1, and values outside to below 0 and above 1:
-// clipping would make very novel images equal. A term that is constant over the
-// range's images says nothing and becomes 0.
-func (r Range) Scale(v float64) float64 {
-	if r.Min == r.Max {
-		return 0
-	}
-	return (v - r.Min) / (r.Max - r.Min)
-}
-
 // mix returns alpha*e + (1-alpha)*d. A term without weight is left out, so that
 // it cannot turn the sum into NaN when its scale overflows.
 func mix(alpha, e, d float64) float64 {
@@ -115,7 +93,8 @@ func calibrate(calib Parts, policy Policy) (*Calibration, error) {
 			alone++
 		}
 	}
-	c := &Calibration{alone: alone, policy: policy, error: RangeOf(es), distance: RangeOf(ds), locals: calib.Locals(policy.Local.K, policy.Local.Power)}
+	c := &Calibration{alone: alone, policy: policy, locals: calib.Locals(policy.Local.K, policy.Local.Power),
+		error: rangeBy(policy.Normalise, es), distance: rangeBy(policy.Normalise, ds)}
 	slices.Sort(c.locals)
 	if c.scores = c.locals; policy.Rank != ScoreLocal {
 		c.scores = make([]float64, calib.Len())
@@ -191,19 +170,20 @@ func (c *Calibration) Len() int { return len(c.scores) }
 // the policy's radius.
 func (c *Calibration) Alone() int { return c.alone }
 
-// ErrorRange returns the range of the error term over the calibration images.
+// ErrorRange returns what the policy's Normalise makes of the error term over
+// the calibration images: {b, b+s} in the formula of Combine.
 func (c *Calibration) ErrorRange() Range { return c.error }
 
-// DistanceRange returns the range of the distance term over the calibration
-// images.
+// DistanceRange returns the same of the distance term.
 func (c *Calibration) DistanceRange() Range { return c.distance }
 
 // Combine returns the total score of an error term e and a distance term d,
 //
 //	alpha (e - b_E)/s_E + (1-alpha) (d - b_D)/s_D
 //
-// with b the smallest value over the calibration images and s the range there,
-// not clipped. A term that was constant there counts 0.
+// with b and s of the calibration images, by default the smallest value and the
+// width of the range (see [Policy].Normalise), not clipped. A term that was
+// constant there counts 0.
 func (c *Calibration) Combine(e, d float64) float64 {
 	return mix(c.policy.Alpha, c.error.Scale(e), c.distance.Scale(d))
 }
@@ -255,8 +235,9 @@ func (c *Calibration) Threshold() (float64, error) {
 // Novel returns whether score is above the threshold.
 func (c *Calibration) Novel(score float64) bool { return score > c.threshold }
 
-// warnings says what about the calibration makes scores less useful.
-func (c *Calibration) warnings() []string {
+// Warnings returns what about the calibration makes scores less useful than they
+// could be, one line each, with the remedy.
+func (c *Calibration) Warnings() []string {
 	var w []string
 	if c.tooFew != nil {
 		w = append(w, c.tooFew.Error())
@@ -274,10 +255,19 @@ func (c *Calibration) warnings() []string {
 		r      Range
 	}{{"error", c.policy.Alpha, c.error}, {"distance", 1 - c.policy.Alpha, c.distance}} {
 		if t.weight > 0 && t.r.Min == t.r.Max {
-			w = append(w, fmt.Sprintf("the %s term is the same for all %d calibration images and will not count: hold out more", t.name, c.Len()))
+			w = append(w, fmt.Sprintf("the %s term is the same for %s calibration images and will not count: hold out more", t.name, c.most()))
 		}
 	}
 	return w
+}
+
+// most says how many calibration images share a value where the range of a term
+// has no width.
+func (c *Calibration) most() string {
+	if c.policy.Normalise == NormaliseRobust {
+		return fmt.Sprintf("nearly all %d", c.Len())
+	}
+	return fmt.Sprintf("all %d", c.Len())
 }
 
 // A Score holds the novelty of one image; larger is more novel.

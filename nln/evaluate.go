@@ -10,13 +10,13 @@ import (
 // Protocols of evaluation. They scale the two terms over different images and
 // so weigh them differently under one alpha: see [Result.Rho].
 const (
-	// ProtocolPaper scales each term by its range over the evaluated images, as
+	// ProtocolPaper scales each term by its values over the evaluated images, as
 	// the paper's authors did. It looks at the test set, and one extreme image
 	// changes the weight of a term for all: optimistic, and no way to score
 	// images as they come.
 	ProtocolPaper = "paper"
 
-	// ProtocolHeldOut scales by the ranges over the calibration images.
+	// ProtocolHeldOut scales by the values over the calibration images.
 	ProtocolHeldOut = "held-out"
 )
 
@@ -61,27 +61,51 @@ type Result struct {
 // space of features that test has, then, for each K, ScoreError, ScoreDistance
 // and ScoreTotal with each alpha in the first space of test (see [Parts.In]),
 // ScoreError and ScoreTotal with each alpha in each other one, and ScoreLocal
-// with the power of [DefaultLocal] ([Parts.Locals] has others). Only ScoreTotal
+// with the power of [DefaultLocal] ([Parts.Locals] has others). Terms are
+// scaled by NormaliseMinMax. Only ScoreTotal
 // depends on the protocol, since scaling one term keeps its order; the others
 // are listed under each so that each list is whole.
 //
-// A policy with a Radius or another Metric is measured by giving test and calib
-// as [Policy.Apply] returns them.
+// [Policy.Evaluate] measures other ways to form and to scale the terms.
 //
 // It fails with [metrics.ErrOneClass] unless test has novel and normal images.
 func Evaluate(test Parts, novel []bool, calib Parts, ks []int, alphas []float64) ([]Result, error) {
-	results, err := evaluate(test, novel, calib, ks, alphas)
+	results, err := evaluate(test, novel, calib, ks, alphas, Policy{Local: DefaultLocal()})
 	if err != nil {
 		return nil, fmt.Errorf("nln: evaluate: %w", err)
 	}
 	return results, nil
 }
 
-func evaluate(test Parts, novel []bool, calib Parts, ks []int, alphas []float64) ([]Result, error) {
+// Evaluate measures as the function [Evaluate] does under a policy: with its
+// space first, its Radius and Metric as [Policy.Apply] has them, both terms
+// scaled by its Normalise, and the local score with its power. The policy's K,
+// Alpha, Rank and threshold do not matter but must be valid, and each number in
+// ks goes for the local score too.
+func (p Policy) Evaluate(test Parts, novel []bool, calib Parts, ks []int, alphas []float64) ([]Result, error) {
+	test, err := p.Apply(test)
+	if err != nil {
+		return nil, err
+	}
+	if calib, err = p.Apply(calib); err != nil {
+		return nil, fmt.Errorf("nln: evaluate: calibration: %w", err)
+	}
+	if p.Local.Power == 0 {
+		p.Local.Power = DefaultLocal().Power
+	}
+	results, err := evaluate(test, novel, calib, ks, alphas, p)
+	if err != nil {
+		return nil, fmt.Errorf("nln: evaluate: %w", err)
+	}
+	return results, nil
+}
+
+// evaluate measures parts to which the policy has been applied.
+func evaluate(test Parts, novel []bool, calib Parts, ks []int, alphas []float64, policy Policy) ([]Result, error) {
 	if err := checkEvaluate(test, calib, ks, alphas); err != nil {
 		return nil, err
 	}
-	v := &evaluation{novel: novel, protocols: []string{ProtocolPaper}, results: map[string][]Result{}}
+	v := &evaluation{novel: novel, normalise: policy.Normalise, protocols: []string{ProtocolPaper}, results: map[string][]Result{}}
 	if calib.Len() > 0 {
 		v.protocols = append(v.protocols, ProtocolHeldOut)
 	}
@@ -106,7 +130,7 @@ func evaluate(test Parts, novel []bool, calib Parts, ks []int, alphas []float64)
 				return nil, err
 			}
 		}
-		if err := v.add(Result{Score: ScoreLocal, K: k}, test.Locals(k, DefaultLocal().Power), v.protocols...); err != nil {
+		if err := v.add(Result{Score: ScoreLocal, K: k}, test.Locals(k, policy.Local.Power), v.protocols...); err != nil {
 			return nil, err
 		}
 	}
@@ -120,6 +144,7 @@ func evaluate(test Parts, novel []bool, calib Parts, ks []int, alphas []float64)
 // An evaluation gathers the results of each protocol.
 type evaluation struct {
 	novel     []bool
+	normalise string
 	protocols []string
 	results   map[string][]Result
 }
@@ -174,7 +199,7 @@ func (v *evaluation) space(test Parts, ranges []Parts, k int, main bool, alphas 
 	}
 	scores := make([]float64, len(es))
 	for p, protocol := range v.protocols {
-		e, d := RangeOf(ranges[p].Errors(k)), RangeOf(ranges[p].Distances(k))
+		e, d := rangeBy(v.normalise, ranges[p].Errors(k)), rangeBy(v.normalise, ranges[p].Distances(k))
 		for _, alpha := range alphas {
 			for i := range scores {
 				scores[i] = mix(alpha, e.Scale(es[i]), d.Scale(ds[i]))

@@ -24,6 +24,10 @@ type Policy struct {
 	// MetricL2. The neighbours are the nearest by Euclidean distance always.
 	Metric string
 
+	// Normalise says how the error and the distance term are scaled before they
+	// are added: one of the Normalise constants, "" for NormaliseMinMax.
+	Normalise string
+
 	// Rank says which score gives [Score].Score, its p-value and the verdict:
 	// ScoreTotal, which "" stands for, or ScoreLocal.
 	Rank string
@@ -71,6 +75,9 @@ func (p Policy) check() error {
 	case p.Metric == MetricL1Mean && p.Radius > 0:
 		return fmt.Errorf("metric is %q with a radius, which is one of %q or %q", p.Metric, MetricL2, MetricSquared)
 	}
+	if err := checkNormalise(p.Normalise); err != nil {
+		return err
+	}
 	if err := checkRank(p.Rank); err != nil {
 		return err
 	}
@@ -94,6 +101,9 @@ func (p Policy) complete(k int, spaces []string) (_ Policy, err error) {
 	}
 	if p.Metric == MetricL1Mean && !slices.Contains(spaces, SpaceLatent) {
 		return p, fmt.Errorf("metric is %q but of the spaces only %q were kept, not %q", p.Metric, spaces, SpaceLatent)
+	}
+	if p.Normalise == "" {
+		p.Normalise = NormaliseMinMax
 	}
 	if p.Rank == "" {
 		p.Rank = ScoreTotal
@@ -152,7 +162,7 @@ func (p Policy) distanceOver(q Parts, i, n int) float64 {
 
 // Apply returns parts whose error terms, in each space, and distance terms are
 // those of the policy, with its space first, Radius and Metric, for each number
-// of neighbours: what [Evaluate] needs to measure such a policy. It shares what
+// of neighbours, as [Policy.Evaluate] measures them. It shares what
 // is the same with q. To apply a policy again changes nothing.
 func (p Policy) Apply(q Parts) (Parts, error) {
 	if err := p.check(); err != nil {

@@ -127,7 +127,7 @@ func (s *Scorer) Config() Config { return s.cfg }
 // Warnings returns what makes scores less useful than they could be, one line
 // each, with the remedy.
 func (s *Scorer) Warnings() []string {
-	return append(slices.Clone(s.warnings), s.calibration.warnings()...)
+	return append(slices.Clone(s.warnings), s.calibration.Warnings()...)
 }
 
 // Parts appends to dst the parts of the images x for MaxK neighbours, in each
