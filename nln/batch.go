@@ -84,7 +84,7 @@ func (s *Scorer) fill(ctx context.Context, first int, x dataset.Images, b *buffe
 	if err := s.checkNeighbors(first, x.N, w.k, b.nb); err != nil {
 		return err
 	}
-	if err := s.decode(ctx, first, x, b); err != nil {
+	if err := s.reconstruct(ctx, first, x, b); err != nil {
 		return err
 	}
 	comparisons, err := s.comparisons(ctx, first, x, b, w, p)
@@ -217,12 +217,12 @@ func (s *Scorer) encode(ctx context.Context, first int, x dataset.Images, b *buf
 	return nil
 }
 
-// decode fills b.xhat with the reconstructions of x, whose latents are b.z.
-func (s *Scorer) decode(ctx context.Context, first int, x dataset.Images, b *buffers) error {
+// reconstruct fills b.xhat with the reconstructions of x, whose latents are b.z.
+func (s *Scorer) reconstruct(ctx context.Context, first int, x dataset.Images, b *buffers) error {
 	n := x.Shape.Len()
 	b.xhat = resize(b.xhat, x.N*n)
-	if err := s.model.Decode(ctx, b.z, b.xhat); err != nil {
-		return fmt.Errorf("decode images from %d on: %w", first, err)
+	if err := reconstruct(ctx, s.model, x, b.z, b.xhat); err != nil {
+		return fmt.Errorf("images from %d on: %w", first, err)
 	}
 	if i := notFinite(b.xhat); i >= 0 {
 		return fmt.Errorf("image %d: reconstructed value %d is %v: the model has diverged", first+i/n, i%n, b.xhat[i])

@@ -269,7 +269,7 @@ func (s *Scorer) indexImages(ctx context.Context, src dataset.Source) error {
 		if s.index.Len() != s.indexed {
 			return fmt.Errorf("index holds %d vectors after %d images", s.index.Len(), s.indexed)
 		}
-		if err := s.decode(ctx, first, x, b); err != nil {
+		if err := s.reconstruct(ctx, first, x, b); err != nil {
 			return err
 		}
 		for _, t := range s.tables {

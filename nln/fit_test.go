@@ -186,7 +186,7 @@ func TestBrokenModelAndIndex(t *testing.T) {
 		want string
 	}{
 		"encode":          {broken{encode: failure}, "encode images from 0 on: out of memory"},
-		"decode":          {broken{decode: failure}, "decode images from 0 on: out of memory"},
+		"decode":          {broken{decode: failure}, "images from 0 on: decode: out of memory"},
 		"search":          {broken{search: failure}, "search neighbours of images from 0 on: out of memory"},
 		"decode NaN":      {broken{reconstruct: float32(math.NaN())}, "image 7: reconstructed value 29 is NaN"},
 		"fewer":           {broken{neighbors: func(nb *nln.Neighbors) { nb.K-- }}, "index gave 4 neighbours"},

@@ -24,6 +24,7 @@ package nln
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/nlnctl/nlnctl/dataset"
 )
@@ -40,6 +41,52 @@ type Model interface {
 	// Decode stores the images of the latent vectors z in xhat, row-major,
 	// len(xhat) == len(z)/LatentDim()*Shape().Len(), values in [0, 1].
 	Decode(ctx context.Context, z []float32, xhat []float32) error
+}
+
+// A Reconstructor is a [Model] whose reconstruction of an image need not be
+// Decode(Encode(x)), because the vector that is good to search by is not the one
+// that the decoder takes, such as the layer before the two heads of a
+// variational autoencoder.
+//
+// Where Reconstructs returns true, Reconstruct stands for the decoder everywhere:
+// for the reconstructions g(z^k) of the indexed images, which then are
+// reconstructions of the images themselves, for the plain reconstruction error,
+// and for an image's own reconstruction; Decode is not called. Where it returns
+// false the model is treated as any other. One type can so serve models of both
+// kinds; the answer must not change while a model is in use.
+type Reconstructor interface {
+	Model
+
+	Reconstructs() bool
+
+	// Reconstruct stores the reconstructions of x in xhat, row-major,
+	// len(xhat) == len(x.Pix), values in [0, 1]. It must be deterministic, as a
+	// Model is.
+	Reconstruct(ctx context.Context, x dataset.Images, xhat []float32) error
+}
+
+// Reconstruct stores in xhat, len(x.Pix) values, the reconstructions by m of the
+// images x, whose latent vectors z m has encoded: Decode of these, or what a
+// [Reconstructor] that says so makes of x. It is what a [Scorer] compares x with
+// as its plain reconstruction error.
+func Reconstruct(ctx context.Context, m Model, x dataset.Images, z, xhat []float32) error {
+	if err := reconstruct(ctx, m, x, z, xhat); err != nil {
+		return fmt.Errorf("nln: %w", err)
+	}
+	return nil
+}
+
+func reconstruct(ctx context.Context, m Model, x dataset.Images, z, xhat []float32) error {
+	if r, ok := m.(Reconstructor); ok && r.Reconstructs() {
+		if err := r.Reconstruct(ctx, x, xhat); err != nil {
+			return fmt.Errorf("reconstruct: %w", err)
+		}
+		return nil
+	}
+	if err := m.Decode(ctx, z, xhat); err != nil {
+		return fmt.Errorf("decode: %w", err)
+	}
+	return nil
 }
 
 // Neighbors holds the K nearest vectors of each of some queries, nearest first.

@@ -15,7 +15,7 @@ type Input string
 const (
 	OfImage          Input = "image"          // x; of queries only
 	OfLatent         Input = "latent"         // z = f(x)
-	OfReconstruction Input = "reconstruction" // g(z)
+	OfReconstruction Input = "reconstruction" // g(z), or what a [Reconstructor] makes of x
 )
 
 // A Feature is a vector that an image has: its pixels, its latent vector or its

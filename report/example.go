@@ -62,8 +62,8 @@ func explain(ctx context.Context, s *nln.Scorer, x dataset.Images, indexed func(
 		return nil, fmt.Errorf("encode: %w", err)
 	}
 	xhat := make([]float32, len(x.Pix))
-	if err := s.Model().Decode(ctx, z, xhat); err != nil {
-		return nil, fmt.Errorf("decode: %w", err)
+	if err := nln.Reconstruct(ctx, s.Model(), x, z, xhat); err != nil {
+		return nil, err
 	}
 	// The scores hold the mean distance alone.
 	nb, err := s.Index().Search(ctx, z, s.Config().K, nln.Neighbors{})
