@@ -88,6 +88,7 @@ type Task struct {
 	Protocol Protocol
 	Class    int    // the class that Protocol is about; -1 where it takes none
 	Inliers  []int  // of Train, ascending; nil where there is no Train
+	Noise    []int  // those of Inliers that AddNoise put there, ascending
 	Novel    []bool // of each image of Test; nil where there is no Test, or unknown
 }
 
