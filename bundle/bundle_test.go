@@ -114,6 +114,44 @@ func TestSaveOpenScoresAlike(t *testing.T) {
 	}
 }
 
+// A bundle of a time before the terms could be scaled in other ways scores as
+// one by min-max, and one that names no way at all is refused.
+func TestOpenWithoutNormalise(t *testing.T) {
+	b := fit(t, nln.CacheUint8)
+	if b.Scorer, _ = b.Scorer.With(nln.Policy{K: 3, Alpha: .8, FPR: .1, Normalise: nln.NormaliseZScore}); b.Scorer == nil {
+		t.Fatal("no scorer by z-score")
+	}
+	path := filepath.Join(t.TempDir(), "b.nln")
+	if err := b.Save(path, false); err != nil {
+		t.Fatal(err)
+	}
+	if c := open1(t, path); c.Scorer.Config().Normalise != nln.NormaliseZScore || c.Manifest.Policy.Normalise != nln.NormaliseZScore {
+		t.Errorf("%+v read, want z-scores", c.Scorer.Config().Policy)
+	}
+	manifest := filepath.Join(path, manifestFile)
+	whole, err := os.ReadFile(manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	field := []byte(`    "normalise": "zscore",` + "\n")
+	if !bytes.Contains(whole, field) {
+		t.Fatalf("the manifest does not hold %q:\n%s", field, whole)
+	}
+	if err := os.WriteFile(manifest, bytes.Replace(whole, field, nil, 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := open1(t, path)
+	if got := c.Scorer.Config().Normalise; got != nln.NormaliseMinMax {
+		t.Errorf("without the field: normalise %q, want %q", got, nln.NormaliseMinMax)
+	}
+	if err := os.WriteFile(manifest, bytes.Replace(whole, []byte(`"zscore"`), []byte(`"rank"`), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(path, torch.CPU); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), `normalise is "rank"`) {
+		t.Errorf("unknown way: %v", err)
+	}
+}
+
 // scoreTol bounds the relative change of a score with the batch around an
 // image: libtorch picks other kernels for other sizes, which sum in another
 // order; search, error and scaling add nothing to that.

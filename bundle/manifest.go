@@ -68,6 +68,7 @@ type Policy struct {
 	Space     string   `json:"space"`            // of the error term, one of Spaces
 	Radius    float64  `json:"radius,omitempty"` // of neighbours, 0: any
 	Metric    string   `json:"metric"`           // of the distance term
+	Normalise string   `json:"normalise"`        // of both terms before they are added; absent: "minmax"
 	Rank      string   `json:"rank"`             // score that verdicts go by: "total" or "local"
 	Local     Local    `json:"local"`
 	FPR       float64  `json:"fpr"`
@@ -84,13 +85,13 @@ type Local struct {
 }
 
 func policyOf(c nln.Config) Policy {
-	return Policy{K: c.K, Alpha: c.Alpha, Space: c.Space, Radius: c.Radius, Metric: c.Metric,
+	return Policy{K: c.K, Alpha: c.Alpha, Space: c.Space, Radius: c.Radius, Metric: c.Metric, Normalise: c.Normalise,
 		Rank: c.Rank, Local: Local(c.Local), FPR: c.FPR, Threshold: c.Threshold, Spaces: c.Spaces, MaxK: c.MaxK, Batch: c.Batch}
 }
 
 func (p Policy) config(calibrated bool) nln.Config {
 	return nln.Config{
-		Policy: nln.Policy{K: p.K, Alpha: p.Alpha, Space: p.Space, Radius: p.Radius, Metric: p.Metric,
+		Policy: nln.Policy{K: p.K, Alpha: p.Alpha, Space: p.Space, Radius: p.Radius, Metric: p.Metric, Normalise: p.Normalise,
 			Rank: p.Rank, Local: nln.Local(p.Local), FPR: p.FPR, Threshold: p.Threshold},
 		Spaces: p.Spaces, MaxK: p.MaxK, Batch: p.Batch, Uncalibrated: !calibrated,
 	}

@@ -51,7 +51,7 @@ func TestSpacesSurviveSaving(t *testing.T) {
 		keep   []string
 		policy nln.Policy
 	}{
-		{nil, nln.Policy{K: 2, Alpha: .3, FPR: .1, Space: "residual", Radius: 3, Metric: nln.MetricSquared}},
+		{nil, nln.Policy{K: 2, Alpha: .3, FPR: .1, Space: "residual", Radius: 3, Metric: nln.MetricSquared, Normalise: nln.NormaliseRobust}},
 		{[]string{"code", "image"}, nln.Policy{K: 1, FPR: .2, Space: "code", Rank: nln.ScoreLocal, Local: nln.Local{K: 7, Power: .25}}},
 		{[]string{"code"}, nln.DefaultPolicy()},
 	} {
