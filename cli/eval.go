@@ -25,9 +25,12 @@ func evalCommand(env Env) *ucli.Command {
 		Description: `Scores the test images of DATA, whose labels say which are novel, and prints the
 area under the ROC curve (AUROC) of each score: recon, the plain reconstruction
 error; error and distance, the two terms of Nearest Latent Neighbours; total,
-both. Two protocols scale the terms before they are added: "paper" by their
-ranges over the test images, as the paper's authors did, which looks at the test
-set; "held-out" by those over the calibration images, as scoring does.
+both, where alpha is the weight of the error and 1-alpha that of the distance;
+local, the distance relative to the neighbours' own. "error:code" is the error in
+the space "code" of a model that has several. Two protocols scale the terms
+before they are added: "paper" by their values over the test images, as the
+paper's authors did, which looks at the test set; "held-out" by those over the
+calibration images, as scoring does.
 
    nlnctl eval -m two.nln --k 1,2,3 --alpha 0,0.5,1 --json`,
 		Flags: []ucli.Flag{
@@ -119,8 +122,10 @@ type summary struct {
 	Images   int                `json:"images"`
 	Novel    int                `json:"novel"`
 	Indexed  int                `json:"indexed"`
-	K        int                `json:"k"`     // of the bundle
-	Alpha    float64            `json:"alpha"` // of the bundle
+	K        int                `json:"k"`     // of the bundle, as what follows
+	Alpha    float64            `json:"alpha"` // weight of the error term
+	Space    string             `json:"space"` // of the scores that name none
+	Scaling  string             `json:"normalise"`
 	Flagged  flagged            `json:"flagged"`
 	Alone    int                `json:"alone"` // images without a neighbour within the bundle's radius
 	Results  []nln.Result       `json:"results"`
@@ -187,7 +192,7 @@ func evaluate(ctx context.Context, c *ucli.Context, b *bundle.Bundle, m *meter, 
 	}
 	cfg := b.Scorer.Config()
 	ev.summary = summary{Model: b.Digest, Data: data.Source, Protocol: task.Protocol, Class: data.Class,
-		Images: ev.test.Len(), Indexed: b.Index.Len(), K: cfg.K, Alpha: cfg.Alpha, Results: results,
+		Images: ev.test.Len(), Indexed: b.Index.Len(), K: cfg.K, Alpha: cfg.Alpha, Space: cfg.Space, Scaling: cfg.Normalise, Results: results,
 		Seconds: map[string]float64{"read": read.Seconds(), "score": scored.Seconds(), "evaluate": time.Since(start).Seconds()},
 		Memory:  peakMemory()}
 	ev.Flagged.FPR = cfg.FPR
@@ -210,18 +215,10 @@ func evaluate(ctx context.Context, c *ucli.Context, b *bundle.Bundle, m *meter, 
 }
 
 // measure evaluates the scores for numbers of neighbours and weights, under the
-// bundle's radius and metric.
+// bundle's radius, metric, scaling and power.
 func (ev *evaluation) measure(ks []int, alphas []float64) ([]nln.Result, error) {
-	policy := ev.bundle.Scorer.Calibration().Policy()
-	test, err := policy.Apply(ev.parts)
-	if err != nil {
-		return nil, err
-	}
-	calib, err := policy.Apply(ev.bundle.Scorer.CalibrationParts())
-	if err != nil {
-		return nil, err
-	}
-	return nln.Evaluate(test, ev.truth, calib, ks, alphas)
+	scorer := ev.bundle.Scorer
+	return scorer.Calibration().Policy().Evaluate(ev.parts, ev.truth, scorer.CalibrationParts(), ks, alphas)
 }
 
 // print writes the table: a line for each score, with both protocols.
@@ -230,9 +227,12 @@ func (ev *evaluation) print(out io.Writer) error {
 	if ev.Class != "" {
 		task += ", class " + ev.Class
 	}
-	fmt.Fprintf(out, "%s: %d images, %d novel (%s); %d indexed\n\n", ev.Data, ev.Images, ev.Novel, task, ev.Indexed)
+	fmt.Fprintf(out, "%s: %d images, %d novel (%s); %d indexed\n", ev.Data, ev.Images, ev.Novel, task, ev.Indexed)
+	cfg := ev.bundle.Scorer.Config()
+	fmt.Fprintf(out, "error in space %s, distance %s, normalised by %s; local score with power %g\n\n",
+		cfg.Space, cfg.Metric, cfg.Normalise, cfg.Local.Power)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "score\tK\talpha\tAUROC paper\tAUROC held-out\t95 %% interval\t\n")
+	fmt.Fprintf(w, "score\tK\talpha (error)\t1-alpha (distance)\tAUROC paper\tAUROC held-out\t95 %% interval\t\n")
 	type key struct {
 		score string
 		k     int
@@ -250,14 +250,14 @@ func (ev *evaluation) print(out io.Writer) error {
 	}
 	for _, k := range order {
 		paper, ours := rows[k][nln.ProtocolPaper], rows[k][nln.ProtocolHeldOut]
-		kText, alphaText := fmt.Sprint(k.k), ""
-		if k.score == nln.ScoreRecon {
+		kText, alphaText, restText := fmt.Sprint(k.k), "", ""
+		if k.k == 0 {
 			kText = ""
 		}
 		if strings.HasPrefix(k.score, nln.ScoreTotal) {
-			alphaText = fmt.Sprint(k.alpha)
+			alphaText, restText = fmt.Sprint(k.alpha), fmt.Sprint(rest(k.alpha))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%.4f\t%.4f\t%.4f..%.4f\t\n", k.score, kText, alphaText, paper.AUROC, ours.AUROC, ours.Lo, ours.Hi)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%.4f\t%.4f\t%.4f..%.4f\t\n", k.score, kText, alphaText, restText, paper.AUROC, ours.AUROC, ours.Lo, ours.Hi)
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -1,14 +1,18 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"text/tabwriter"
 
 	"github.com/nlnctl/nlnctl/bundle"
+	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/nln"
 	ucli "github.com/urfave/cli/v2"
 )
 
@@ -58,9 +62,12 @@ func printManifest(out io.Writer, path string, m bundle.Manifest, digest string)
 	if m.Data.Class != "" {
 		task += ", class " + m.Data.Class
 	}
-	row("data", "%s, %s, pixels scaled by %s", m.Data.Source, task, m.Data.Scale)
+	row("data", "%s, %s, pixels scaled by %s", m.Data.Source, task, cmp.Or(m.Data.Scale, dataset.ScaleMinMax))
 	row("images", "%d indexed, %d held out for calibration", m.Data.Indexed, m.Data.Calibration)
-	row("scoring", "K %d (up to %d), alpha %g, %s", m.Policy.K, m.Policy.MaxK, m.Policy.Alpha, thresholdRule(m.Policy))
+	row("scoring", "K %d (up to %d), alpha %g on the error, %g on the distance; %s",
+		m.Policy.K, m.Policy.MaxK, m.Policy.Alpha, rest(m.Policy.Alpha), thresholdRule(m.Policy))
+	row("terms", "error in space %s, distance %s, normalised by %s", m.Policy.Space, metricName(m.Policy), cmp.Or(m.Policy.Normalise, nln.NormaliseMinMax))
+	row("local", "K %d, power %g", m.Policy.Local.K, m.Policy.Local.Power)
 	var names []string
 	for name := range m.Files {
 		names = append(names, name)
@@ -75,8 +82,22 @@ func printManifest(out io.Writer, path string, m bundle.Manifest, digest string)
 func megabytes1(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
 func thresholdRule(p bundle.Policy) string {
+	by := cmp.Or(p.Rank, nln.ScoreTotal)
 	if p.Threshold != nil {
-		return fmt.Sprintf("novel above a score of %g", *p.Threshold)
+		return fmt.Sprintf("novel above a %s score of %g", by, *p.Threshold)
 	}
-	return fmt.Sprintf("novel at a false-positive rate of %g", p.FPR)
+	return fmt.Sprintf("novel by the %s score at a false-positive rate of %g", by, p.FPR)
 }
+
+// metricName names the metric and the radius, if there is one.
+func metricName(p bundle.Policy) string {
+	name := cmp.Or(p.Metric, nln.MetricL2)
+	if p.Radius > 0 {
+		name += fmt.Sprintf(", within %g", p.Radius)
+	}
+	return name
+}
+
+// rest returns 1-alpha, the weight of the distance, without the digits that
+// rounding adds: 0.2 for 0.8.
+func rest(alpha float64) float64 { return math.Round(1e12*(1-alpha)) / 1e12 }

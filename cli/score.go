@@ -26,7 +26,8 @@ func scoreCommand(env Env) *ucli.Command {
 		Usage:     "score images",
 		UsageText: "nlnctl score -m BUNDLE DATA|FOLDER|FILE... [-o FILE] [options]",
 		Description: `Writes one row for each image: its score, p-value and verdict, the parts of the
-score, and the nearest normal images as the reason. Of DATA the test images are
+score, the local score and its p-value, and the nearest normal images as the
+reason, with how many are within the radius where the bundle has one. Of DATA the test images are
 scored. An image that cannot be read gets a row with its status and the reason,
 and the exit status is 3.
 
@@ -108,12 +109,14 @@ type numbers struct {
 	Error          float64  `json:"error"`
 	Distance       float64  `json:"distance"`
 	Local          float64  `json:"local"`
+	LocalP         float64  `json:"local_p"` // p-value of Local
 	Score          float64  `json:"score"`
-	P              float64  `json:"p"`
+	P              float64  `json:"p"` // of Score
 	Novel          bool     `json:"novel"`
 	Threshold      *float64 `json:"threshold"` // null where no score can be novel
 	Neighbors      []int64  `json:"neighbors"`
 	NeighborImages []string `json:"neighbor_images"`
+	Within         *int     `json:"within,omitempty"` // how many of them are within the radius; nil where there is none
 }
 
 // A run scores images and writes their rows.
@@ -296,8 +299,11 @@ func (r *run) write(name string, s *nln.Score, failed error) error {
 	if s.Novel {
 		r.novel++
 	}
-	n := &numbers{Recon: s.Recon, Error: s.Error, Distance: s.Distance, Local: s.Local, Score: s.Score, P: s.P, Novel: s.Novel,
+	n := &numbers{Recon: s.Recon, Error: s.Error, Distance: s.Distance, Local: s.Local, LocalP: s.LocalP, Score: s.Score, P: s.P, Novel: s.Novel,
 		Threshold: r.threshold, Neighbors: s.Neighbors, NeighborImages: []string{}}
+	if r.scorer.Config().Radius > 0 {
+		n.Within = &s.WithinRadius
+	}
 	for _, id := range s.Neighbors {
 		n.NeighborImages = append(n.NeighborImages, r.bundle.Train[id].Name)
 	}
@@ -320,28 +326,31 @@ func statusOf(err error) string {
 	return statusUnreadable
 }
 
-var csvHeader = []string{"image", "status", "reason", "recon", "error", "distance", "local", "score", "p", "novel", "threshold", "neighbors", "neighbor_images", "model"}
+var csvHeader = []string{"image", "status", "reason", "recon", "error", "distance", "local", "local_p", "score", "p", "novel", "threshold", "neighbors", "neighbor_images", "within", "model"}
 
 // fields returns the row in the order of csvHeader; lists are separated by spaces
 // (ids) and vertical bars (names).
 func (r row) fields() []string {
-	f := make([]string, len(csvHeader))
-	f[0], f[1], f[2], f[len(f)-1] = r.Image, r.Status, r.Reason, r.Model
-	if r.numbers == nil {
-		return f
+	f := append(make([]string, 0, len(csvHeader)), r.Image, r.Status, r.Reason)
+	if n := r.numbers; n != nil {
+		for _, v := range []float64{n.Recon, n.Error, n.Distance, n.Local, n.LocalP, n.Score, n.P} {
+			f = append(f, strconv.FormatFloat(v, 'g', -1, 64))
+		}
+		f = append(f, strconv.FormatBool(n.Novel), "")
+		if n.Threshold != nil {
+			f[len(f)-1] = strconv.FormatFloat(*n.Threshold, 'g', -1, 64)
+		}
+		ids := make([]string, len(n.Neighbors))
+		for i, id := range n.Neighbors {
+			ids[i] = strconv.FormatInt(id, 10)
+		}
+		f = append(f, strings.Join(ids, " "), strings.Join(n.NeighborImages, "|"), "")
+		if n.Within != nil {
+			f[len(f)-1] = strconv.Itoa(*n.Within)
+		}
 	}
-	n := r.numbers
-	for i, v := range []float64{n.Recon, n.Error, n.Distance, n.Local, n.Score, n.P} {
-		f[3+i] = strconv.FormatFloat(v, 'g', -1, 64)
+	for len(f) < len(csvHeader)-1 { // no numbers
+		f = append(f, "")
 	}
-	f[9] = strconv.FormatBool(n.Novel)
-	if n.Threshold != nil {
-		f[10] = strconv.FormatFloat(*n.Threshold, 'g', -1, 64)
-	}
-	ids := make([]string, len(n.Neighbors))
-	for i, id := range n.Neighbors {
-		ids[i] = strconv.FormatInt(id, 10)
-	}
-	f[11], f[12] = strings.Join(ids, " "), strings.Join(n.NeighborImages, "|")
-	return f
+	return append(f, r.Model)
 }
