@@ -224,18 +224,3 @@ func TestWrongUse(t *testing.T) {
 		t.Errorf("cancelled search: %v", err)
 	}
 }
-
-func BenchmarkSearch(b *testing.B) {
-	rng := rand.New(rand.NewPCG(1, 2))
-	v := clusters(rng, 60000, 32, 3)
-	x := newIndex(b, 32, v)
-	q := clusters(rng, 1024, 32, 3)
-	var nb nln.Neighbors
-	for b.Loop() {
-		var err error
-		if nb, err = x.Search(b.Context(), q, 5, nb); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportMetric(1024*float64(b.N)/b.Elapsed().Seconds(), "queries/s")
-}

@@ -58,6 +58,10 @@ CORE_CXXFLAGS := -std=c++17 $(CXXFLAGS) -fPIC -fvisibility=hidden -fopenmp \
 	$(if $(filter 1,$(NLN_CUDA)),-DNLN_CUDA=1) $(if $(filter 1,$(NLN_FAISS_GPU)),-DNLN_FAISS_GPU=1) \
 	$(addprefix -isystem ,$(TORCH_INCLUDE) $(FAISS_INCLUDE))
 
+# A distance must be the same to the bit everywhere, so that nothing is fused;
+# -O3 unrolls the inner loops of the search into registers.
+SEARCH_CXXFLAGS := -O3 -ffp-contract=off
+
 CORE_LDFLAGS := -shared -Wl,-soname,libnlncore.so -Wl,--no-undefined -Wl,-z,relro,-z,now \
 	-Wl,--version-script=$(OBJ)/exports.map $(if $(SANITIZE),-fsanitize=$(SANITIZE)) \
 	$(addprefix -L,$(LIB_DIRS)) $(addprefix -Wl$(COMMA)-rpath$(COMMA),$(LIB_DIRS)) $(LDFLAGS)
@@ -69,7 +73,7 @@ CORE_LIBS := -Wl,--as-needed $(if $(wildcard $(FAISS_DIRS:%=%/libfaiss.so)),-lfa
 core: $(CORE)
 
 # Written only when the commands change; then everything is built again.
-COMMANDS := $(CXX) | $(CORE_CXXFLAGS) | $(CORE_LDFLAGS) | $(CORE_LIBS) | $(SRCS)
+COMMANDS := $(CXX) | $(CORE_CXXFLAGS) | $(SEARCH_CXXFLAGS) | $(CORE_LDFLAGS) | $(CORE_LIBS) | $(SRCS)
 $(OBJ)/commands: FORCE
 	@mkdir -p $(OBJ) $(OUT)/lib
 	@echo '$(COMMANDS)' | cmp -s - $@ || echo '$(COMMANDS)' > $@
@@ -82,7 +86,7 @@ $(OBJ)/exports.map: $(OBJ)/commands
 
 $(OBJ)/%.o: cgo/native/%.cc $(OBJ)/commands
 	@echo "  c++  $<"
-	@$(CXX) $(CORE_CXXFLAGS) -MMD -MP -c -o $@ $<
+	@$(CXX) $(CORE_CXXFLAGS) $(if $(filter search%,$*),$(SEARCH_CXXFLAGS)) -MMD -MP -c -o $@ $<
 
 # Linked beside and renamed, so that a running program keeps the core it loaded.
 $(CORE): $(OBJS) $(OBJ)/exports.map

@@ -57,6 +57,7 @@ typedef struct nln_tensor nln_tensor;       /* nln_tensor_free */
 typedef struct nln_generator nln_generator; /* nln_generator_free */
 typedef struct nln_adam nln_adam;           /* nln_adam_free */
 typedef struct nln_index nln_index;         /* nln_index_free */
+typedef struct nln_search nln_search;       /* nln_search_free */
 
 /* ---- the core itself ---- */
 
@@ -218,6 +219,24 @@ NLN_API nln_status nln_index_search(nln_index *x, const float *queries, int64_t 
 NLN_API nln_status nln_index_vectors(nln_index *x, const float **vectors);
 NLN_API nln_status nln_index_write(nln_index *x, const char *path);
 NLN_API nln_status nln_index_read(const char *path, nln_index **out);
+
+/* ---- exact search ---- */
+
+/* The names of the instruction sets that nln_search_new takes on this processor,
+ * the fastest first, with commas between. Freed with nln_message_free. */
+NLN_API nln_status nln_search_levels(char **names);
+/* What is kept to search n vectors of dim finite floats: a byte a value, besides
+ * the vectors themselves, which the caller keeps. level is one of
+ * nln_search_levels, or "" for the fastest. */
+NLN_API nln_status nln_search_new(const float *vectors, int64_t n, int64_t dim, const char *level, nln_search **out);
+NLN_API void nln_search_free(nln_search *s);
+/* The k nearest of each of n queries among count vectors: those of
+ * nln_search_new, unchanged, and any that follow, which cost more. dist (n*k)
+ * gets the root of the sum, in float64 and in order of dimension, of the squared
+ * differences, rounded to float32; nearest first, equal distances by id. k is at
+ * most count, and all queries are finite. Any number of threads may search with
+ * one handle at the same time; they share the threads of nln_init. */
+NLN_API nln_status nln_search_run(nln_search *s, const float *vectors, int64_t count, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids);
 
 #ifdef __cplusplus
 }

@@ -29,9 +29,10 @@ var arrows = map[string][]string{
 	"bundle":     {"models", "faissindex", "nln", "dataset", "cgo/torch"},
 	"report":     {"nln", "dataset"},
 	"models":     {"cgo/torch", "nln", "dataset"},
-	"faissindex": {"cgo/faiss", "nln", "dataset"},
+	"faissindex": {"cgo/faiss", "cgo/search", "nln", "dataset"},
 	"cgo/torch":  {"cgo/internal"},
 	"cgo/faiss":  {"cgo/internal"},
+	"cgo/search": {"cgo/internal"},
 
 	"nln":          {"dataset"},
 	"dataset":      {},

@@ -2,7 +2,7 @@
 
 #include "stubs.h"
 
-static void *fn[69];
+static void *fn[73];
 
 const char *const nln_stub_names[] = {
     "nln_abi_version",
@@ -74,6 +74,10 @@ const char *const nln_stub_names[] = {
     "nln_index_vectors",
     "nln_index_write",
     "nln_index_read",
+    "nln_search_levels",
+    "nln_search_new",
+    "nln_search_free",
+    "nln_search_run",
     0,
 };
 
@@ -415,4 +419,23 @@ nln_status nln_index_write(nln_index *x, const char *path) {
 nln_status nln_index_read(const char *path, nln_index **out) {
   if (!fn[68]) return nln_stub_not_loaded();
   return ((nln_status (*)(const char *, nln_index **))fn[68])(path, out);
+}
+
+nln_status nln_search_levels(char **names) {
+  if (!fn[69]) return nln_stub_not_loaded();
+  return ((nln_status (*)(char **))fn[69])(names);
+}
+
+nln_status nln_search_new(const float *vectors, int64_t n, int64_t dim, const char *level, nln_search **out) {
+  if (!fn[70]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const float *, int64_t, int64_t, const char *, nln_search **))fn[70])(vectors, n, dim, level, out);
+}
+
+void nln_search_free(nln_search *s) {
+  if (fn[71]) ((void (*)(nln_search *))fn[71])(s);
+}
+
+nln_status nln_search_run(nln_search *s, const float *vectors, int64_t count, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids) {
+  if (!fn[72]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_search *, const float *, int64_t, const float *, int64_t, int64_t, float *, int64_t *))fn[72])(s, vectors, count, queries, n, k, dist, ids);
 }
