@@ -24,43 +24,71 @@ type settings struct {
 	scoring nln.Config
 	scale   dataset.Scale // "" leaves the data set's own
 	held    float64       // share of the normal images held out for calibration
+	noise   float64       // share of the images that a protocol excludes that count as normal all the same
+	flipped string        // what alpha is the weight of
 }
 
+// What alpha is the weight of: the error term, as in equation 4, or the distance
+// term, as in some of the authors' programs. All that is printed or kept has the
+// first meaning.
+const (
+	alphaOfError    = "eq4"
+	alphaOfDistance = "flipped"
+)
+
 // A setting is one value that a configuration file may give; flag is the option
-// of the same meaning, if there is one.
+// of the same meaning, if there is one. Where archs is set, it means something
+// to these models alone: others take it, so that one file can serve several
+// models, and do not print it.
 type setting struct {
 	name, flag, doc string
 	value           any // pointer to the value
+	archs           []string
 }
 
 // table lists the settings in the order in which they are printed.
 func (s *settings) table() []setting {
 	m, p := &s.model, &s.scoring
+	discriminated := []string{models.ArchAAE, models.ArchAERes, models.ArchAECon}
+	only := func(archs ...string) []string { return archs }
 	return []setting{
-		{"latent", "latent", "length of a latent vector", &m.Latent},
-		{"filters", "", "of the three convolutions for small images: up (32, 64, 128) or const (32 each)", &m.Filters},
-		{"norm", "", "none, or code: batch normalisation as the authors' code runs it", &m.Norm},
-		{"loss", "loss", "reconstruction loss: mse, bce or l1", &m.Loss},
-		{"lr", "lr", "learning rate of Adam", &m.LR},
-		{"lr_adversary", "", "the same for discriminators and what deceives them; 0: lr", &m.LRAdv},
-		{"quirks", "", "adversarial losses as the authors' code has them", &m.Quirks},
-		{"batch", "batch", "images in a training step", &m.Batch},
-		{"epochs", "epochs", "passes over the images", &m.Epochs},
-		{"steps", "steps", "training steps instead of epochs, if positive", &m.Steps},
-		{"seed", "seed", "of everything random", &m.Seed},
-		{"scale", "", "of pixels to [0, 1]: minmax (each channel of each image), div255, or empty: the data set's own", (*string)(&s.scale)},
-		{"held_out", "", "share of the normal images held out for calibration", &s.held},
-		{"neighbors", "neighbors", "nearest normal images to compare with", &p.K},
-		{"alpha", "alpha", "weight of the error term; the distance has the rest", &p.Alpha},
-		{"fpr", "", "share of normal images that may be called novel", &p.FPR},
-		{"rank", "", "score that verdicts go by: total (error and distance) or local", &p.Rank},
-		{"space", "", "where the error term compares images; empty: the model's own", &p.Space},
-		{"metric", "", "of the distance term: l2, l2sq or l1mean", &p.Metric},
-		{"radius", "", "largest distance of a neighbour; 0: any", &p.Radius},
-		{"local_neighbors", "", "nearest images of the local score", &p.Local.K},
-		{"local_power", "", "of the neighbours' own distances in the local score", &p.Local.Power},
-		{"max_neighbors", "", "largest number of neighbours that can be chosen later", &p.MaxK},
-		{"cache", "", "of reconstructions: uint8 or float32", (*string)(&p.Cache)},
+		{"latent", "latent", "length of a latent vector", &m.Latent, nil},
+		{"filters", "", "of the three convolutions for small images: up (32, 64, 128), const (32 each) or halving (32, 16, 8)", &m.Filters, nil},
+		{"norm", "", "batch normalisation: none, affine, standard, or code: as the authors' code runs it", &m.Norm, nil},
+		{"activation", "", "where the authors' code has LeakyReLU: leaky or relu", &m.Activation, nil},
+		{"q_layer", "", "discriminator's layer that gives its features: latent or flat_conv", &m.QLayer, only(models.ArchAERes, models.ArchAECon)},
+		{"vae_latent", "", "what is indexed: mu, sample or pre_head", &m.VAELatent, only(models.ArchVAE)},
+		{"vae_hidden", "", "values of the layer before the heads", &m.VAEHidden, only(models.ArchVAE)},
+		{"vae_recon_scale", "", "weight of the reconstruction loss beside the KL divergence", &m.VAEReconScale, only(models.ArchVAE)},
+		{"loss", "loss", "reconstruction loss: mse, bce or l1", &m.Loss, nil},
+		{"aae_clip_bug", "", "take logits for probabilities, as the authors' code does", &m.AAEClipBug, only(models.ArchAAE)},
+		{"aeres_feature_bce", "", "take features for probabilities, as the authors' code does", &m.AEResFeatureBCE, only(models.ArchAERes)},
+		{"aecon_losses", "", "ganomaly, code-2021 or head-2022", &m.AEConLosses, only(models.ArchAECon)},
+		{"aecon_recon", "", "reconstruction loss of ganomaly: l1, mse or bce", &m.AEConRecon, only(models.ArchAECon)},
+		{"lr", "lr", "learning rate of Adam", &m.LR, nil},
+		{"lr_discriminator", "", "of the discriminator; 0: lr", &m.LRDiscriminator, discriminated},
+		{"lr_generator", "", "of what deceives the discriminator; 0: lr", &m.LRGenerator, only(models.ArchAAE, models.ArchAERes)},
+		{"lr_second", "", "of the second encoder where it has an optimiser of its own; 0: lr", &m.LRSecond, only(models.ArchAECon)},
+		{"batch", "batch", "images in a training step", &m.Batch, nil},
+		{"epochs", "epochs", "passes over the images", &m.Epochs, nil},
+		{"steps", "steps", "training steps instead of epochs, if positive", &m.Steps, nil},
+		{"seed", "seed", "of everything random", &m.Seed, nil},
+		{"scale", "", "of pixels to [0, 1]: minmax (each channel of each image), div255, or empty: the data set's own", (*string)(&s.scale), nil},
+		{"label_noise", "", "share of the images excluded by the protocol that count as normal all the same", &s.noise, nil},
+		{"held_out", "", "share of the normal images held out for calibration", &s.held, nil},
+		{"neighbors", "neighbors", "nearest normal images to compare with", &p.K, nil},
+		{"alpha", "alpha", "weight of the error term; the distance has the rest", &p.Alpha, nil},
+		{"alpha_orientation", "", "eq4: alpha is as said; flipped: alpha is the weight of the distance", &s.flipped, nil},
+		{"normalise", "", "of error and distance before they are mixed: minmax, robust, zscore or none", &p.Normalise, nil},
+		{"fpr", "", "share of normal images that may be called novel", &p.FPR, nil},
+		{"rank", "", "score that verdicts go by: total (error and distance) or local", &p.Rank, nil},
+		{"space", "", "where the error term compares images; empty: the model's own", &p.Space, nil},
+		{"metric", "", "of the distance term: l2, l2sq or l1mean", &p.Metric, nil},
+		{"radius", "", "largest distance of a neighbour; 0: any", &p.Radius, nil},
+		{"local_neighbors", "", "nearest images of the local score", &p.Local.K, nil},
+		{"local_power", "", "of the neighbours' own distances in the local score", &p.Local.Power, nil},
+		{"max_neighbors", "", "largest number of neighbours that can be chosen later", &p.MaxK, nil},
+		{"cache", "", "of reconstructions: uint8 or float32", (*string)(&p.Cache), nil},
 	}
 }
 
@@ -68,11 +96,20 @@ func (s *settings) table() []setting {
 func defaultSettings(preset, arch string, shape dataset.Shape) (*settings, error) {
 	m, err := models.Preset(preset, arch, shape)
 	scoring := nln.DefaultConfig()
-	scoring.Rank, scoring.Metric, scoring.Local = nln.ScoreTotal, nln.MetricL2, nln.DefaultLocal()
+	scoring.Rank, scoring.Metric, scoring.Normalise, scoring.Local = nln.ScoreTotal, nln.MetricL2, nln.NormaliseMinMax, nln.DefaultLocal()
 	if preset == "code" && arch == models.ArchAECon {
 		scoring.Space = models.SpaceCode // as the authors' code compares
 	}
-	return &settings{model: m, scoring: scoring, held: 0.1}, err
+	return &settings{model: m, scoring: scoring, held: 0.1, flipped: alphaOfError}, err
+}
+
+// fitConfig returns the settings of scoring, alpha being the weight of the error term.
+func (s *settings) fitConfig() nln.Config {
+	c := s.scoring
+	if s.flipped == alphaOfDistance {
+		c.Alpha = 1 - c.Alpha
+	}
+	return c
 }
 
 // check returns an error if the settings cannot be.
@@ -84,7 +121,16 @@ func (s *settings) check() error {
 	if s.scale != "" && s.scale != dataset.ScaleMinMax && s.scale != dataset.Scale255 {
 		err = errors.Join(err, fmt.Errorf("scale is %q, want %s or %s", s.scale, dataset.ScaleMinMax, dataset.Scale255))
 	}
+	if !(s.noise >= 0 && s.noise <= 1) {
+		err = errors.Join(err, fmt.Errorf("label_noise is %v, want 0 to 1", s.noise))
+	}
+	if s.flipped != alphaOfError && s.flipped != alphaOfDistance {
+		err = errors.Join(err, fmt.Errorf("alpha_orientation is %q, want %s or %s", s.flipped, alphaOfError, alphaOfDistance))
+	}
 	p := s.scoring
+	if n := []string{nln.NormaliseMinMax, nln.NormaliseRobust, nln.NormaliseZScore, nln.NormaliseNone}; !slices.Contains(n, p.Normalise) {
+		err = errors.Join(err, fmt.Errorf("normalise is %q, want one of: %s", p.Normalise, strings.Join(n, ", ")))
+	}
 	if p.K < 1 || p.MaxK < p.K {
 		err = errors.Join(err, fmt.Errorf("neighbors is %d and max_neighbors %d, want 1 <= neighbors <= max_neighbors", p.K, p.MaxK))
 	}
@@ -253,6 +299,9 @@ func printConfig(w io.Writer, o trainOptions, shape dataset.Shape) error {
 	}
 	fmt.Fprintf(w, "# nlnctl train --arch %s --preset %s, for images of %v\n", o.arch, o.preset, shape)
 	for _, t := range s.table() {
+		if t.archs != nil && !slices.Contains(t.archs, o.arch) {
+			continue
+		}
 		line := fmt.Sprintf("%s: %s", t.name, t)
 		if _, err := fmt.Fprintf(w, "%-24s # %s; %s\n", line, from[t.name], t.doc); err != nil {
 			return err

@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"context"
 	"encoding/csv"
 	"io"
 	"strconv"
 
+	"github.com/nlnctl/nlnctl/dataset"
 	"github.com/nlnctl/nlnctl/models"
+	"github.com/nlnctl/nlnctl/nln"
 	"github.com/nlnctl/nlnctl/report"
 )
 
@@ -64,3 +67,27 @@ func (l *trainingLog) writeCSV(w io.Writer) error {
 
 // writePNG draws the curves.
 func (l *trainingLog) writePNG(w io.Writer) error { return report.WriteLosses(w, l.steps, l.curves) }
+
+// shownReconstructions is how many held-out images are shown with their
+// reconstructions.
+const shownReconstructions = 24
+
+// writeReconstructions draws images spread over set above their reconstructions.
+func writeReconstructions(ctx context.Context, w io.Writer, m *models.Autoencoder, set *dataset.Set) error {
+	n := min(shownReconstructions, set.Len())
+	ids := make([]int, n)
+	for i := range ids {
+		ids[i] = i * set.Len() / n
+	}
+	size := set.Shape().Len()
+	x := set.Gather(ids, make([]float32, n*size))
+	z, xhat := make([]float32, n*m.LatentDim()), x
+	xhat.Pix = make([]float32, n*size)
+	if err := m.Encode(ctx, x, z); err != nil {
+		return err
+	}
+	if err := nln.Reconstruct(ctx, m, x, z, xhat.Pix); err != nil {
+		return err
+	}
+	return report.WriteReconstructions(w, x, xhat)
+}

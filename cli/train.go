@@ -150,7 +150,7 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 	log := new(trainingLog)
 	res, err := models.Train(ctx, model, inliers, models.Options{Checkpoint: checkpoint, Progress: func(p models.Progress) {
 		log.add(p)
-		m.show("step %d of %d, epoch %d, loss %.5f, %.0f images/s, %v left", p.Step, p.Steps, p.Epoch, p.EpochLoss,
+		m.show("step %d of %d, epoch %d, %s, %.0f images/s, %v left", p.Step, p.Steps, p.Epoch, lossList(p.EpochLosses),
 			float64((p.Step-p.Resumed)*cfg.Batch)/p.Elapsed.Seconds(), remaining(p.Elapsed, p.Step-p.Resumed, p.Steps-p.Resumed))
 	}})
 	m.clear()
@@ -161,7 +161,7 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 		return man, err
 	}
 	m.say("trained %d steps in %.1f s, loss %.5f", res.Steps-res.Resumed, res.Seconds, res.LastLoss)
-	man, err = finish(ctx, env, opt, m, set.scoring, log, model, inliers, calib, bundle.Manifest{Training: res, Data: data})
+	man, err = finish(ctx, env, opt, m, set.fitConfig(), log, model, inliers, calib, bundle.Manifest{Training: res, Data: data})
 	if err != nil {
 		return man, err
 	}
@@ -169,6 +169,22 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 		return man, err
 	}
 	return man, nil
+}
+
+// lossList returns losses for a line of progress. Parts of a loss stand for it.
+func lossList(losses []models.Loss) string {
+	var list []string
+	for i, l := range losses {
+		if i+1 < len(losses) && strings.HasPrefix(losses[i+1].Name, l.Name+"/") {
+			continue
+		}
+		_, name, isPart := strings.Cut(l.Name, "/")
+		if !isPart {
+			name = l.Name
+		}
+		list = append(list, fmt.Sprintf("%s %.4g", name, l.Value))
+	}
+	return strings.Join(list, ", ")
 }
 
 // normalImages reads the data and returns the images to train on, those to
@@ -193,6 +209,12 @@ func normalImages(opt trainOptions, m *meter) (rest, calib *dataset.Set, s *sett
 	task, err := sp.Task(dataset.Protocol(opt.protocol), opt.class)
 	if err != nil {
 		return nil, nil, nil, data, err
+	}
+	if err := task.AddNoise(sp.Train, s.noise, s.model.Seed); err != nil {
+		return nil, nil, nil, data, err
+	}
+	if s.noise > 0 {
+		m.say("%d of %d images that count as normal are label noise", len(task.Noise), len(task.Inliers))
 	}
 	inliers := sp.Train.Subset(task.Inliers)
 	keep, out := dataset.Split(inliers.Len(), inliers.Labels, s.held, s.model.Seed)
@@ -238,8 +260,12 @@ func finish(ctx context.Context, env Env, opt trainOptions, m *meter, cfg nln.Co
 	}
 	man.Created, man.Program = time.Now().UTC().Truncate(time.Second), "nlnctl "+env.version()
 	b := &bundle.Bundle{Manifest: man, Model: model, Index: index, Scorer: scorer}
+	b.Extra = map[string]func(io.Writer) error{
+		"config.yaml":         func(w io.Writer) error { return printConfig(w, opt, model.Shape()) },
+		"reconstructions.png": func(w io.Writer) error { return writeReconstructions(ctx, w, model, calib) },
+	}
 	if len(log.steps) > 0 { // none where a checkpoint was complete
-		b.Extra = map[string]func(io.Writer) error{"training.csv": log.writeCSV, "training.png": log.writePNG}
+		b.Extra["training.csv"], b.Extra["training.png"] = log.writeCSV, log.writePNG
 	}
 	for i := range inliers.Len() {
 		b.Train = append(b.Train, bundle.Image{Name: inliers.ImageName(i), Class: className(inliers, i)})

@@ -7,11 +7,11 @@ import "github.com/nlnctl/nlnctl/cgo/torch"
 
 // latentDiscriminator maps latent vectors (N, L) to logits (N, 1).
 func latentDiscriminator(b *builder, c Config) chain {
-	leaky3, drop := leaky(0.3), dropout(0.3) // Keras's default slope
+	act, drop := c.hidden(0.3), dropout(0.3) // Keras's default slope
 	return chain{
-		b.dense("dense1", c.Latent, 64), leaky3, drop,
-		b.dense("dense2", 64, 128), leaky3, drop,
-		b.dense("dense3", 128, 256), leaky3, drop,
+		b.dense("dense1", c.Latent, 64), act, drop,
+		b.dense("dense2", 64, 128), act, drop,
+		b.dense("dense3", 128, 256), act, drop,
 		b.dense("dense4", 256, 1),
 	}
 }
@@ -19,8 +19,8 @@ func latentDiscriminator(b *builder, c Config) chain {
 func aaeOptimizers(c Config) []optimizer {
 	return []optimizer{
 		{"ae", []string{encoderGroup, decoderGroup}, c.LR},
-		{"discriminator", []string{latentGroup}, c.adversaryLR()},
-		{"generator", []string{encoderGroup}, c.adversaryLR()},
+		{"discriminator", []string{latentGroup}, c.rate(c.LRDiscriminator)},
+		{"generator", []string{encoderGroup}, c.rate(c.LRGenerator)},
 	}
 }
 
@@ -29,7 +29,7 @@ func (m *Autoencoder) aaeObjectives(p pass, x *torch.Tensor) []objective {
 	real := m.latentDisc.apply(p, p.noise.normal(p.s, x.Shape()[0], m.cfg.Latent))
 	fake := m.latentDisc.apply(p, z)
 	adversary := func(target float32, logits *torch.Tensor) *torch.Tensor {
-		if m.cfg.Quirks {
+		if m.cfg.AAEClipBug {
 			// The authors' code takes the logit for a probability, which leaves
 			// no gradient for a logit outside of (0, 1).
 			return clippedBCE(p.s.Full(target, logits.Shape()...), logits)
@@ -37,9 +37,9 @@ func (m *Autoencoder) aaeObjectives(p pass, x *torch.Tensor) []objective {
 		return bce(p, target, logits)
 	}
 	return []objective{
-		{"recon", m.reconLoss(recon, x), "ae"},
-		{"discriminator", adversary(1, real).Add(adversary(0, fake)), "discriminator"},
-		{"generator", adversary(1, fake), "generator"},
+		{name: "recon", loss: m.reconLoss(recon, x), optimizer: "ae"},
+		{name: "discriminator", loss: adversary(1, real).Add(adversary(0, fake)), optimizer: "discriminator"},
+		{name: "generator", loss: adversary(1, fake), optimizer: "generator"},
 	}
 }
 
@@ -48,10 +48,10 @@ func (m *Autoencoder) aaeObjectives(p pass, x *torch.Tensor) []objective {
 // code encodes a second time for these, by the running statistics.
 func (m *Autoencoder) reconstructAndEncode(p pass, x *torch.Tensor) (logits, z *torch.Tensor) {
 	train := p
-	train.batchStats = m.cfg.Norm != NormNone
+	train.batchStats = m.cfg.batchStats(true)
 	z = m.encoder.apply(train, x)
 	logits = m.decoder.apply(train, z)
-	if train.batchStats {
+	if m.cfg.Norm == NormCode {
 		z = m.encoder.apply(p, x)
 	}
 	return logits, z

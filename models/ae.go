@@ -4,11 +4,19 @@ import "github.com/nlnctl/nlnctl/cgo/torch"
 
 // AE, the plain autoencoder: it minimises the reconstruction loss.
 
-// objective is a loss and the optimiser that minimises it.
+// objective is a loss and the optimiser that minimises it. parts are what the
+// loss is a weighted sum of, if of more than one, to be reported.
 type objective struct {
 	name      string
 	loss      *torch.Tensor
 	optimizer string
+	parts     []part
+}
+
+// part is a summand of a loss, before its weight.
+type part struct {
+	name  string
+	value *torch.Tensor
 }
 
 // optimizer is an Adam over the trainable parameters of some networks.
@@ -33,14 +41,20 @@ func aeOptimizers(c Config) []optimizer {
 }
 
 func (m *Autoencoder) aeObjectives(p pass, x *torch.Tensor) []objective {
+	p.batchStats = m.cfg.batchStats(false)
 	logits := m.decoder.apply(p, m.encoder.apply(p, x))
-	return []objective{{"recon", m.reconLoss(logits, x), "ae"}}
+	return []objective{{name: "recon", loss: m.reconLoss(logits, x), optimizer: "ae"}}
 }
 
 // reconLoss compares images before the sigmoid with the images x: a mean over
 // images, pixels and channels.
 func (m *Autoencoder) reconLoss(logits, x *torch.Tensor) *torch.Tensor {
-	switch m.cfg.Loss {
+	return imageLoss(m.cfg.Loss, logits, x)
+}
+
+// imageLoss is a loss by name, see reconLoss.
+func imageLoss(name string, logits, x *torch.Tensor) *torch.Tensor {
+	switch name {
 	case LossBCE:
 		return logits.BCEWithLogitsLoss(x)
 	case LossL1:

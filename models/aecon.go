@@ -15,42 +15,48 @@ const (
 )
 
 func aeConOptimizers(c Config) []optimizer {
-	if c.Quirks {
-		return []optimizer{
-			{"ae", []string{encoderGroup, decoderGroup}, c.LR},
-			{"discriminator", []string{discriminatorGroup}, c.adversaryLR()},
-			{"second encoder", []string{secondGroup}, c.LR},
-		}
+	autoencoder := []string{encoderGroup, decoderGroup}
+	discriminator := optimizer{"discriminator", []string{discriminatorGroup, headGroup}, c.rate(c.LRDiscriminator)}
+	second := optimizer{"second encoder", []string{secondGroup}, c.rate(c.LRSecond)}
+	switch c.AEConLosses {
+	case AEConCode2021:
+		discriminator.groups = []string{discriminatorGroup} // the head is never used
+		return []optimizer{{"ae", autoencoder, c.LR}, discriminator, second}
+	case AEConHead2022:
+		return []optimizer{{"ae", autoencoder, c.LR}, discriminator, second}
 	}
-	return []optimizer{
-		{"generator", []string{encoderGroup, decoderGroup, secondGroup}, c.LR},
-		{"discriminator", []string{discriminatorGroup, headGroup}, c.adversaryLR()},
-	}
+	return []optimizer{{"generator", append(autoencoder, secondGroup), c.LR}, discriminator}
 }
 
 func (m *Autoencoder) aeConObjectives(p pass, x *torch.Tensor) []objective {
 	logits, z := m.reconstructAndEncode(p, x)
 	xhat := logits.Sigmoid()
-	d := p
-	d.batchStats = m.cfg.Norm != NormNone
+	d, f := p, p
+	d.batchStats, f.batchStats = m.cfg.batchStats(true), m.cfg.batchStats(false)
 	qx, qxhat := m.disc.apply(d, x), m.disc.apply(d, xhat)
-	again := m.second.apply(p, xhat)
-	if m.cfg.Quirks {
-		// The authors' code of 2021: the autoencoder sees the reconstruction loss
-		// alone; the discriminator learns to make features equal.
+	again := m.second.apply(f, xhat)
+	real := func() *torch.Tensor { return m.head.apply(d, qx) }
+	fake := func() *torch.Tensor { return m.head.apply(d, qxhat) }
+	switch m.cfg.AEConLosses {
+	case AEConCode2021: // the discriminator learns to make features equal
 		return []objective{
-			{"recon", m.reconLoss(logits, x), "ae"},
-			{"discriminator", m.featureLoss(qx, qxhat).Affine(weightContent, 0), "discriminator"},
-			{"second encoder", m.featureLoss(z, again), "second encoder"},
+			{name: "recon", loss: m.reconLoss(logits, x), optimizer: "ae"},
+			{name: "discriminator", loss: m.featureLoss(qx, qxhat).Affine(weightContent, 0), optimizer: "discriminator"},
+			{name: "second encoder", loss: m.featureLoss(z, again), optimizer: "second encoder"},
+		}
+	case AEConHead2022: // latents are taken for probabilities
+		content, adversarial, latent := m.reconLoss(logits, x), bce(p, 1, fake()), m.featureLoss(z, again)
+		return []objective{
+			{"ae", content.Affine(weightContent, 0).Add(adversarial).Add(latent), "ae",
+				[]part{{"recon", content}, {"adversarial", adversarial}, {"latent", latent}}},
+			{name: "discriminator", loss: bce(p, 1, real()).Add(bce(p, 0, fake())), optimizer: "discriminator"},
+			{name: "second encoder", loss: latent, optimizer: "second encoder"},
 		}
 	}
-	content := xhat.L1Loss(x)
-	generator := qxhat.MSELoss(qx).Affine(weightAdversarial, 0).
-		Add(content.Affine(weightContent, 0)).
-		Add(again.MSELoss(z).Affine(weightEncoder, 0))
-	discriminator := bce(p, 1, m.head.apply(d, qx)).Add(bce(p, 0, m.head.apply(d, qxhat))).Affine(0.5, 0)
+	content, adversarial, latent := imageLoss(m.cfg.AEConRecon, logits, x), qxhat.MSELoss(qx), again.MSELoss(z)
+	generator := adversarial.Affine(weightAdversarial, 0).Add(content.Affine(weightContent, 0)).Add(latent.Affine(weightEncoder, 0))
 	return []objective{
-		{"generator", generator, "generator"},
-		{"discriminator", discriminator, "discriminator"},
+		{"generator", generator, "generator", []part{{"recon", content}, {"adversarial", adversarial}, {"latent", latent}}},
+		{name: "discriminator", loss: bce(p, 1, real()).Add(bce(p, 0, fake())).Affine(0.5, 0), optimizer: "discriminator"},
 	}
 }

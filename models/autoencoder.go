@@ -27,11 +27,10 @@ type Autoencoder struct {
 	encoder chain // f: images (N, C, H, W) to latents (N, L); nil for a VAE
 	decoder chain // g: latents to images before the sigmoid
 
-	vaeTrunk     chain // VAE: images to hidden features
-	mean, logVar layer // VAE: hidden features to (N, L)
-	latentDisc   chain // AAE: d_z, latents to logits (N, 1)
-	disc, head   chain // AE-res, AE-con: q, images to features (N, L), and their logits (N, 1)
-	second       chain // AE-con: f_con, images to latents (N, L)
+	vae        *vae  // VAE: its encoder
+	latentDisc chain // AAE: d_z, latents to logits (N, 1)
+	disc, head chain // AE-res, AE-con: q, images to features (N, H), and their logits (N, 1)
+	second     chain // AE-con: f_con, images to latents (N, L)
 }
 
 // New returns an untrained autoencoder on dev, its weights drawn from
@@ -43,7 +42,7 @@ func New(cfg Config, dev torch.Device) (*Autoencoder, error) {
 	m := &Autoencoder{cfg: cfg, dev: dev}
 	b := &builder{dev: dev, seed: cfg.Seed, group: encoderGroup}
 	if cfg.Arch == ArchVAE {
-		m.vaeTrunk, m.mean, m.logVar = vaeEncoder(b, cfg)
+		m.vae = vaeEncoder(b, cfg)
 	} else {
 		m.encoder = encoder(b, cfg)
 	}
@@ -84,10 +83,19 @@ func decoder(b *builder, c Config) chain {
 	return smallDecoder(b, c)
 }
 
-// latents returns the latents of images: f(x), for a VAE the mean.
-func (m *Autoencoder) latents(p pass, x *torch.Tensor) *torch.Tensor {
+// flatTrunk returns the convolutions of the encoder, which map images to vectors
+// of that many features.
+func flatTrunk(b *builder, c Config) (trunk chain, features int) {
+	if c.patches() {
+		return append(patchTrunk(b, c), flatten), patchFeatures
+	}
+	return smallTrunk(b, c)
+}
+
+// latents returns the latents of images, f(x); pix are their pixels.
+func (m *Autoencoder) latents(p pass, x *torch.Tensor, pix dataset.Images) *torch.Tensor {
 	if m.cfg.Arch == ArchVAE {
-		return m.mean(p, m.vaeTrunk.apply(p, x))
+		return m.vaeLatents(p, x, pix)
 	}
 	return m.encoder.apply(p, x)
 }
@@ -126,21 +134,21 @@ const chunk = 256
 
 // Encode stores the latent vectors of x in z; see nln.Model.
 func (m *Autoencoder) Encode(ctx context.Context, x dataset.Images, z []float32) error {
-	return m.encodeWith(ctx, m.latents, x, z)
+	return m.encodeWith(ctx, m.latents, m.cfg.Latent, x, z)
 }
 
-// encodeWith stores in z the rows of L values that f makes of the images x.
-func (m *Autoencoder) encodeWith(ctx context.Context, f layer, x dataset.Images, z []float32) error {
+// encodeWith stores in z the rows of dim values that f makes of the images x.
+func (m *Autoencoder) encodeWith(ctx context.Context, f func(pass, *torch.Tensor, dataset.Images) *torch.Tensor, dim int, x dataset.Images, z []float32) error {
 	if x.Shape != m.cfg.Shape {
 		return fmt.Errorf("models: encode: images of %v, want %v", x.Shape, m.cfg.Shape)
 	}
-	if len(x.Pix) != x.N*x.Shape.Len() || len(z) != x.N*m.cfg.Latent {
-		return fmt.Errorf("models: encode: %d images, %d pixel values, room for %d latent values", x.N, len(x.Pix), len(z))
+	if len(x.Pix) != x.N*x.Shape.Len() || len(z) != x.N*dim {
+		return fmt.Errorf("models: encode: %d images, %d pixel values, room for %d values, want %d", x.N, len(x.Pix), len(z), x.N*dim)
 	}
 	return m.eachChunk(ctx, x.N, func(s *torch.Scope, lo, hi int) error {
 		part := x.Slice(lo, hi)
 		in := s.FromFloats(part.Pix, part.N, part.C, part.H, part.W)
-		return f(pass{s: s}, in).CopyTo(z[lo*m.cfg.Latent : hi*m.cfg.Latent])
+		return f(pass{s: s}, in, part).CopyTo(z[lo*dim : hi*dim])
 	})
 }
 

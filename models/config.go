@@ -9,6 +9,7 @@ package models
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -16,39 +17,89 @@ import (
 )
 
 // A Config says what a model is and how it is trained. It is kept with the
-// weights as JSON.
+// weights as JSON. What only some of the models have is left zero by the others.
 type Config struct {
 	Arch   string        `json:"arch"`   // "ae", "aae", "vae", "ae-res" or "ae-con"
 	Shape  dataset.Shape `json:"shape"`  // of the images; set by the caller
 	Latent int           `json:"latent"` // L, values in a latent vector
 
-	Filters string `json:"filters"` // of the three convolutions: "up" (32, 64, 128) or "const" (32 each)
-	Norm    string `json:"norm"`    // after each pooling and upsampling: "none" or "code" (batch normalisation as the authors' code runs it)
+	Filters    string `json:"filters"`    // of the three convolutions for small images: "up" (32, 64, 128), "const" (32 each) or "halving" (32, 16, 8)
+	Norm       string `json:"norm"`       // after each pooling and upsampling of these, one of the Norm constants
+	Activation string `json:"activation"` // of the networks for patches and of AAE's discriminator: "leaky" or "relu"
 
-	Loss   string  `json:"loss"`         // reconstruction loss: "mse", "bce" or "l1"
-	LR     float64 `json:"lr"`           // learning rate of Adam
-	LRAdv  float64 `json:"lr_adversary"` // the same for discriminators and what deceives them; 0: LR
-	Quirks bool    `json:"quirks"`       // adversarial losses as the authors' code has them; see each model's file
-	Batch  int     `json:"batch"`        // images in a training step
-	Epochs int     `json:"epochs"`       // passes over the training images
-	Steps  int     `json:"steps"`        // if positive, training steps instead of Epochs
-	Seed   uint64  `json:"seed"`         // of the weights and the order of the images
+	QLayer        string  `json:"q_layer,omitempty"`         // AE-res, AE-con: layer whose values are q, "latent" or "flat_conv"
+	VAELatent     string  `json:"vae_latent,omitempty"`      // what is indexed, one of the VAELatent constants
+	VAEHidden     int     `json:"vae_hidden,omitempty"`      // values of the layer before the heads
+	VAEReconScale float64 `json:"vae_recon_scale,omitempty"` // weight of the reconstruction loss beside the KL divergence
+
+	Loss            string  `json:"loss"`                        // reconstruction loss: "mse", "bce" or "l1"
+	AAEClipBug      bool    `json:"aae_clip_bug,omitempty"`      // take the logits of AAE's discriminator for probabilities, as the authors' code does
+	AEResFeatureBCE bool    `json:"aeres_feature_bce,omitempty"` // take AE-res's features for probabilities, as the authors' code does
+	AEConLosses     string  `json:"aecon_losses,omitempty"`      // one of the AEConLosses constants
+	AEConRecon      string  `json:"aecon_recon,omitempty"`       // reconstruction loss of "ganomaly": "l1", "mse" or "bce"
+	LR              float64 `json:"lr"`                          // learning rate of Adam
+	LRDiscriminator float64 `json:"lr_discriminator,omitempty"`  // of the discriminator; 0: LR
+	LRGenerator     float64 `json:"lr_generator,omitempty"`      // of what deceives the discriminator; 0: LR
+	LRSecond        float64 `json:"lr_second,omitempty"`         // of AE-con's second encoder where it has an optimiser of its own; 0: LR
+
+	Batch  int    `json:"batch"`  // images in a training step
+	Epochs int    `json:"epochs"` // passes over the training images
+	Steps  int    `json:"steps"`  // if positive, training steps instead of Epochs
+	Seed   uint64 `json:"seed"`   // of the weights and the order of the images
 }
 
-// Names of the settings' values.
+// Names of the models.
 const (
 	ArchAE    = "ae"
 	ArchAAE   = "aae"
 	ArchVAE   = "vae"
 	ArchAERes = "ae-res"
 	ArchAECon = "ae-con"
+)
 
-	FiltersUp    = "up"
-	FiltersConst = "const"
+// Names of the filters of the networks for small images.
+const (
+	FiltersUp      = "up"
+	FiltersConst   = "const"
+	FiltersHalving = "halving" // of the authors' early code, whose decoder has 32, 4 and 4
+)
 
-	NormNone = "none"
-	NormCode = "code"
+// Kinds of batch normalisation.
+const (
+	NormNone     = "none"
+	NormAffine   = "affine"   // a scale and a shift of each channel, no statistics
+	NormStandard = "standard" // the batch's statistics in training, their running means afterwards
+	NormCode     = "code"     // as the authors' code runs it: affine for AE, VAE, AE-res and f_con, standard for the rest
+)
 
+// Activations of the networks that have LeakyReLU in the authors' code.
+const (
+	ActivationLeaky = "leaky"
+	ActivationReLU  = "relu"
+)
+
+// Layers of the discriminator that give the features q.
+const (
+	QLatent   = "latent"    // the last but one, as in the authors' code: q has L values
+	QFlatConv = "flat_conv" // the last convolution, and the discriminator has no layer of L values
+)
+
+// What a VAE gives as the latent of an image.
+const (
+	VAELatentMu      = "mu"       // the mean
+	VAELatentSample  = "sample"   // a draw that depends on the image and the seed alone
+	VAELatentPreHead = "pre_head" // as the authors' code: a layer beside the heads, for small images never trained, and images decoded from draws
+)
+
+// Losses of AE-con.
+const (
+	AEConGanomaly = "ganomaly"  // Akcay et al.
+	AEConCode2021 = "code-2021" // the authors' code when the paper was written
+	AEConHead2022 = "head-2022" // the authors' code of February 2022
+)
+
+// Reconstruction losses.
+const (
 	LossMSE = "mse"
 	LossBCE = "bce"
 	LossL1  = "l1"
@@ -57,51 +108,91 @@ const (
 // Archs returns the names of the models.
 func Archs() []string { return []string{ArchAE, ArchAAE, ArchVAE, ArchAERes, ArchAECon} }
 
+var losses = []string{LossMSE, LossBCE, LossL1}
+
 // Presets returns the names that Preset knows.
 func Presets() []string { return []string{"paper", "code", "fast"} }
 
 // Preset returns the settings of a name for a model and a shape of images:
 //
 //	paper  what the paper says; what it leaves open is filled from its authors' code
-//	code   what the authors' code of November 2021 does, its quirks included, but
-//	       for its VAE, whose latents come from a layer that it never trains
+//	code   what the authors' code of November 2021 does, its quirks included
 //	fast   what gains most in a few minutes: small batches, binary cross-entropy
 //	       and a larger learning rate, for a fixed number of steps
 func Preset(name, arch string, shape dataset.Shape) (Config, error) {
-	c := Config{Arch: arch, Shape: shape, Latent: 32}
+	c := Config{Arch: arch, Shape: shape, Latent: 32, Filters: FiltersUp, Norm: NormNone, Activation: ActivationLeaky}
 	if c.patches() {
 		c.Latent = 128
 	}
+	c.ownSettings()
 	switch name {
 	case "paper":
-		c.Filters, c.Norm, c.Loss = FiltersUp, NormNone, LossMSE
-		c.LR, c.Batch, c.Epochs = 1e-4, 128, 50
+		c.Loss, c.LR, c.Batch, c.Epochs = LossMSE, 1e-4, 128, 50
 	case "code":
-		c.Filters, c.Norm, c.Loss, c.Quirks = FiltersConst, NormCode, LossBCE, true
+		c.Filters, c.Norm, c.Loss = FiltersConst, NormCode, LossBCE
 		c.LR, c.Batch, c.Epochs = 1e-3, 1024, 50
-		switch arch {
-		case ArchAAE:
-			c.LR = 1e-5
-		case ArchAERes:
-			c.LRAdv = 1e-5
-		case ArchAECon:
-			c.LR = 1e-4
-		}
+		c.authorsSettings()
 	case "fast":
-		c.Filters, c.Norm, c.Loss = FiltersUp, NormNone, LossBCE
-		c.LR, c.Batch, c.Epochs, c.Steps = 1e-3, 32, 50, 4000
+		c.Loss, c.LR, c.Batch, c.Epochs, c.Steps = LossBCE, 1e-3, 32, 50, 4000
 	default:
 		return c, fmt.Errorf("models: unknown preset %q, want one of: %s", name, strings.Join(Presets(), ", "))
 	}
 	return c, nil
 }
 
-// adversaryLR returns the learning rate of the adversarial optimisers.
-func (c Config) adversaryLR() float64 {
-	if c.LRAdv > 0 {
-		return c.LRAdv
+// smallReconScale weighs a VAE's mean reconstruction loss in the authors' code,
+// for images of any size; for patches it lets the latents collapse.
+const smallReconScale = 1024
+
+// ownSettings sets what the model alone has.
+func (c *Config) ownSettings() {
+	switch c.Arch {
+	case ArchVAE:
+		c.VAELatent, c.VAEHidden, c.VAEReconScale = VAELatentMu, 32, smallReconScale
+		if c.patches() {
+			c.VAEReconScale = float64(c.Shape.Len())
+		}
+	case ArchAERes:
+		c.QLayer = QLatent
+	case ArchAECon:
+		c.QLayer, c.AEConLosses, c.AEConRecon = QLatent, AEConGanomaly, LossL1
+	}
+}
+
+// authorsSettings sets what the authors' code has otherwise, model by model.
+func (c *Config) authorsSettings() {
+	switch c.Arch {
+	case ArchAAE:
+		c.LR, c.AAEClipBug = 1e-5, true
+	case ArchVAE:
+		c.VAELatent, c.VAEReconScale = VAELatentPreHead, smallReconScale
+	case ArchAERes:
+		c.LRDiscriminator, c.LRGenerator, c.AEResFeatureBCE = 1e-5, 1e-5, true
+	case ArchAECon:
+		c.LR, c.AEConLosses = 1e-4, AEConCode2021
+	}
+}
+
+// rate returns a learning rate that stands for LR where it is 0.
+func (c Config) rate(lr float64) float64 {
+	if lr > 0 {
+		return lr
 	}
 	return c.LR
+}
+
+// batchStats says whether batch normalisation takes the statistics of the batch
+// in training; code is whether it does in the authors' code.
+func (c Config) batchStats(code bool) bool {
+	return c.Norm == NormStandard || c.Norm == NormCode && code
+}
+
+// hidden returns the activation of layers that are LeakyReLU in the authors' code.
+func (c Config) hidden(slope float64) layer {
+	if c.Activation == ActivationReLU {
+		return relu
+	}
+	return leaky(slope)
 }
 
 // patches says whether the images are of a size that the networks for MVTec AD
@@ -123,10 +214,33 @@ func (c Config) Check() error {
 			errs = append(errs, fmt.Errorf("models: %s is %d, want 1 to %d", setting, value, most))
 		}
 	}
+	rate := func(setting string, value float64, zero bool) {
+		if zero && value == 0 {
+			return
+		}
+		if !(value > 0 && value < 1) {
+			errs = append(errs, fmt.Errorf("models: %s is %v, want more than 0 and less than 1", setting, value))
+		}
+	}
 	oneOf("arch", c.Arch, Archs()...)
-	oneOf("filters", c.Filters, FiltersUp, FiltersConst)
-	oneOf("norm", c.Norm, NormNone, NormCode)
-	oneOf("loss", c.Loss, LossMSE, LossBCE, LossL1)
+	oneOf("filters", c.Filters, FiltersUp, FiltersConst, FiltersHalving)
+	oneOf("norm", c.Norm, NormNone, NormAffine, NormStandard, NormCode)
+	oneOf("activation", c.Activation, ActivationLeaky, ActivationReLU)
+	oneOf("loss", c.Loss, losses...)
+	if c.Arch == ArchAERes || c.Arch == ArchAECon {
+		oneOf("q_layer", c.QLayer, QLatent, QFlatConv)
+	}
+	if c.Arch == ArchAECon {
+		oneOf("aecon_losses", c.AEConLosses, AEConGanomaly, AEConCode2021, AEConHead2022)
+		oneOf("aecon_recon", c.AEConRecon, losses...)
+	}
+	if c.Arch == ArchVAE {
+		oneOf("vae_latent", c.VAELatent, VAELatentMu, VAELatentSample, VAELatentPreHead)
+		from1("vae_hidden", c.VAEHidden, 1<<16)
+		if !(c.VAEReconScale > 0) || math.IsInf(c.VAEReconScale, 1) {
+			errs = append(errs, fmt.Errorf("models: vae_recon_scale is %v, want more than 0", c.VAEReconScale))
+		}
+	}
 	from1("latent", c.Latent, 1<<16)
 	from1("batch", c.Batch, 1<<20)
 	if c.Steps > 1<<40 {
@@ -135,12 +249,10 @@ func (c Config) Check() error {
 	if c.Steps < 1 {
 		from1("epochs", c.Epochs, 1<<30)
 	}
-	if !(c.LR > 0 && c.LR < 1) {
-		errs = append(errs, fmt.Errorf("models: lr is %v, want more than 0 and less than 1", c.LR))
-	}
-	if !(c.LRAdv >= 0 && c.LRAdv < 1) {
-		errs = append(errs, fmt.Errorf("models: lr_adversary is %v, want 0 or more and less than 1", c.LRAdv))
-	}
+	rate("lr", c.LR, false)
+	rate("lr_discriminator", c.LRDiscriminator, true)
+	rate("lr_generator", c.LRGenerator, true)
+	rate("lr_second", c.LRSecond, true)
 	errs = append(errs, checkShape(c.Shape))
 	return errors.Join(errs...)
 }

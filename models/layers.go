@@ -50,6 +50,7 @@ type builder struct {
 	dev    torch.Device
 	seed   uint64
 	group  string // of the parameters to come
+	fixed  bool   // they are not trained
 	params []parameter
 	err    error
 }
@@ -65,7 +66,7 @@ func (b *builder) add(name string, buffer bool, fill func(v []float32, rng *rand
 	for _, d := range shape {
 		n *= d
 	}
-	name = b.group + "." + name
+	name, buffer = b.group+"."+name, buffer || b.fixed
 	h := fnv.New64a()
 	h.Write([]byte(name))
 	v := make([]float32, n)
@@ -101,6 +102,13 @@ func constant(c float32) func([]float32, *rand.Rand) {
 			v[i] = c
 		}
 	}
+}
+
+// frozen returns the layer that make makes, with parameters that are not trained.
+func (b *builder) frozen(make func() layer) layer {
+	b.fixed = true
+	defer func() { b.fixed = false }()
+	return make()
 }
 
 // dense is a linear layer, (N, in) to (N, out).
@@ -157,9 +165,8 @@ const (
 )
 
 // norm normalises the channels of (N, C, H, W) where Config.Norm asks for it.
-// Whether by the batch or by the running statistics is up to the pass: the
-// authors' code trains some of its networks without ever moving the running
-// ones, which leaves a scale and a shift.
+// Whether by the batch or by the running statistics is up to the pass: where
+// these never move, a scale and a shift is left.
 func (b *builder) norm(name, kind string, channels int) layer {
 	if kind == NormNone {
 		return func(_ pass, x *torch.Tensor) *torch.Tensor { return x }

@@ -89,6 +89,7 @@ func TestParameterCounts(t *testing.T) {
 		{FiltersUp, NormNone, grey28, [5]int{490209, 492321, 533922, 732290, 974338}},
 		{FiltersConst, NormNone, grey28, [5]int{118753, 120865, 162466, 177410, 236034}},
 		{FiltersConst, NormCode, grey28, [5]int{119073, 121185, 162786, 177922, 236738}},
+		{FiltersHalving, NormCode, grey28, [5]int{67793, 69905, 111506, 83258, 98690}},
 		{FiltersUp, NormNone, color32, [5]int{615523, 617635, 659236, 919300, 1223044}},
 		{FiltersConst, NormCode, color32, [5]int{150787, 152899, 194500, 225252, 299684}},
 		{FiltersUp, NormNone, patch(3), [5]int{935811, 948387, 985668, 1367012, 1798084}},

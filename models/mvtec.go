@@ -3,18 +3,19 @@ package models
 // The networks for patches of 64, 128 or 256 rows and columns: a variant of
 // the autoencoder of Bergmann et al. that the authors' code uses for MVTec AD
 // and that has the paper's number of parameters. Hidden layers are LeakyReLU
-// with slope 0.2; a convolution of stride 2 halves the image until 8x8 is left,
+// with slope 0.2 unless Config.Activation says otherwise; a convolution of stride 2 halves the image until 8x8 is left,
 // which one 8x8 kernel turns into the latent vector. A 128x128 patch has all of
 // the stages named below but the one for 256; a 64x64 one has one less.
 
-var leaky2 = leaky(0.2)
+// patchSlope is the slope of their LeakyReLU.
+const patchSlope = 0.2
 
 // patchTrunk maps patches (N, C, s, s) to (N, 32, 8, 8).
 func patchTrunk(b *builder, c Config) chain {
-	size := c.Shape.H
+	size, act := c.Shape.H, c.hidden(patchSlope)
 	var n chain
-	down := func(name string, in, out int) { n = append(n, b.conv(name, in, out, 4, 2, 1), leaky2) }
-	same := func(name string, in, out int) { n = append(n, b.conv(name, in, out, 3, 1, 1), leaky2) }
+	down := func(name string, in, out int) { n = append(n, b.conv(name, in, out, 4, 2, 1), act) }
+	same := func(name string, in, out int) { n = append(n, b.conv(name, in, out, 3, 1, 1), act) }
 	in := c.Shape.C
 	if size > 128 {
 		down("conv0", in, 128)
@@ -35,6 +36,9 @@ func patchTrunk(b *builder, c Config) chain {
 	return n
 }
 
+// patchFeatures is the number of values that patchTrunk gives for a patch.
+const patchFeatures = 32 * 8 * 8
+
 // patchEncoder maps patches (N, C, s, s) to latent vectors (N, L).
 func patchEncoder(b *builder, c Config) chain {
 	return append(patchTrunk(b, c), b.conv("latent", 32, c.Latent, 8, 1, 0), flatten) // linear
@@ -43,10 +47,10 @@ func patchEncoder(b *builder, c Config) chain {
 // patchDecoder maps latent vectors (N, L) to patches (N, C, s, s), before the
 // sigmoid.
 func patchDecoder(b *builder, c Config) chain {
-	size := c.Shape.H
-	n := chain{unflatten(c.Latent, 1, 1), b.convT("latent", c.Latent, 32, 8, 1, 0), leaky2} // (N, 32, 8, 8)
-	up := func(name string, in, out int) { n = append(n, b.convT(name, in, out, 4, 2, 1), leaky2) }
-	same := func(name string, in, out int) { n = append(n, b.conv(name, in, out, 3, 1, 1), leaky2) }
+	size, act := c.Shape.H, c.hidden(patchSlope)
+	n := chain{unflatten(c.Latent, 1, 1), b.convT("latent", c.Latent, 32, 8, 1, 0), act} // (N, 32, 8, 8)
+	up := func(name string, in, out int) { n = append(n, b.convT(name, in, out, 4, 2, 1), act) }
+	same := func(name string, in, out int) { n = append(n, b.conv(name, in, out, 3, 1, 1), act) }
 	same("conv2", 32, 64)
 	same("conv3", 64, 128)
 	same("conv4", 128, 64)

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,16 +23,13 @@ const (
 	parityWeightTol = 1e-4 // absolute
 )
 
-// The authors' losses for the adversaries clip what is no probability: their
-// gradient is up to 1e7 and breaks off. PyTorch itself, started from weights
-// scaled by 1+1e-7, ends 2e-3 away in the weights and 0.2 in a loss, and 8e-4
-// after one step. There the first step shows the formula and the rest that no
-// network takes another way.
-const (
-	chaosLossTol   = 0.3  // after the first step, relative to the loss or to chaosLoss
-	chaosLoss      = 0.05 // these losses may be negative and pass through 0
-	chaosWeightTol = 5e-3 // absolute
-)
+// Some trainings amplify a difference in the last place: losses that clip what
+// is no probability have gradients of up to 1e7 that break off, and Adam makes a
+// whole step of a gradient that is nearly 0. So the fixture also says how far
+// PyTorch ends from itself when its start is scaled by 1 to 16 units in the last
+// place, and that many times as much is let pass: a network makes some ten sums
+// in another order, not one. The first steps stay tight throughout.
+const paritySpread = 10
 
 // values returns n numbers in [0, 1) that depend on name alone, as values()
 // in testdata/parity.py does.
@@ -48,7 +46,7 @@ func values(name string, n int) []float64 {
 func setStart(t *testing.T, m *Autoencoder) {
 	t.Helper()
 	for _, p := range m.params {
-		if p.buffer {
+		if strings.Contains(p.name, ".running_") {
 			continue
 		}
 		a := 0.05
@@ -114,14 +112,13 @@ func TestTrainingMatchesPyTorch(t *testing.T) {
 		Steps, Batch, Every int
 		Cases               []struct {
 			Config struct {
-				Arch, Filters, Norm, Loss string
-				Size, Latent              int
-				Quirks                    bool
-				LR                        float64
-				LRAdversary               float64 `json:"lr_adversary"`
+				Config
+				Size int
 			}
-			Losses  [][]float64
-			Weights map[string][]float64
+			Losses       [][]float64
+			Weights      map[string][]float64
+			LossSpread   []float64 `json:"loss_spread"`
+			WeightSpread float64   `json:"weight_spread"`
 		}
 	}
 	text, err := os.ReadFile("testdata/parity.json")
@@ -131,16 +128,15 @@ func TestTrainingMatchesPyTorch(t *testing.T) {
 	if err := json.Unmarshal(text, &f); err != nil {
 		t.Fatal(err)
 	}
-	if len(f.Cases) != 2*len(Archs())+1 {
+	if len(f.Cases) < 2*len(Archs()) {
 		t.Fatalf("%d cases", len(f.Cases))
 	}
-	for _, c := range f.Cases {
-		g := c.Config
-		t.Run(fmt.Sprintf("%s,%dpx,quirks=%v", g.Arch, g.Size, g.Quirks), func(t *testing.T) {
-			shape := dataset.Shape{C: 1, H: g.Size, W: g.Size}
-			chaos := g.Quirks && g.Arch != ArchAE && g.Arch != ArchVAE
-			m := newModel(t, Config{Arch: g.Arch, Shape: shape, Latent: g.Latent, Filters: g.Filters, Norm: g.Norm,
-				Loss: g.Loss, LR: g.LR, LRAdv: g.LRAdversary, Quirks: g.Quirks, Batch: f.Batch, Steps: f.Steps})
+	for i, c := range f.Cases {
+		g := c.Config.Config
+		t.Run(fmt.Sprintf("%d,%s,%dpx", i, g.Arch, c.Config.Size), func(t *testing.T) {
+			shape := dataset.Shape{C: 1, H: c.Config.Size, W: c.Config.Size}
+			g.Shape, g.Batch, g.Steps = shape, f.Batch, f.Steps
+			m := newModel(t, g)
 			setStart(t, m)
 			set := &dataset.Set{Size: shape, Scale: dataset.Scale255}
 			for step := range f.Steps {
@@ -161,25 +157,15 @@ func TestTrainingMatchesPyTorch(t *testing.T) {
 					t.Fatal(err)
 				}
 				tr.step++
-				tol := parityLossTol
-				if chaos && step > 0 {
-					tol = chaosLossTol
-				}
+				losses = slices.DeleteFunc(losses, func(l Loss) bool { return strings.Contains(l.Name, "/") })
 				for i, want := range c.Losses[step] {
-					size := math.Abs(want)
-					if chaos && step > 0 {
-						size = max(size, chaosLoss)
-					}
-					if d := math.Abs(losses[i].Value - want); !(d <= tol*size) {
+					tol := parityLossTol*math.Abs(want) + paritySpread*c.LossSpread[step]
+					if d := math.Abs(losses[i].Value - want); !(d <= tol) {
 						t.Fatalf("step %d: %s loss %v, PyTorch has %v", step+1, losses[i].Name, losses[i].Value, want)
 					}
 				}
 			}
-			tol := parityWeightTol
-			if chaos {
-				tol = chaosWeightTol
-			}
-			compareWeights(t, m, c.Weights, f.Every, tol)
+			compareWeights(t, m, c.Weights, f.Every, parityWeightTol+paritySpread*c.WeightSpread)
 		})
 	}
 }
@@ -313,7 +299,7 @@ func TestAEConEncoderGradient(t *testing.T) {
 	shape := dataset.Shape{C: 1, H: 8, W: 8}
 	set := waves(5, shape)
 	con := configOfArch(t, "paper", ArchAECon, shape)
-	con.Quirks = true
+	con.AEConLosses = AEConCode2021
 	ae := con
 	ae.Arch = ArchAE
 	a, b := encoderGradient(t, newModel(t, con), set), encoderGradient(t, newModel(t, ae), set)
@@ -323,7 +309,7 @@ func TestAEConEncoderGradient(t *testing.T) {
 		}
 	}
 
-	con.Quirks = false
+	con.AEConLosses = AEConGanomaly
 	m := newModel(t, con)
 	whole := encoderGradient(t, m, set)
 	for _, p := range m.params {

@@ -34,7 +34,7 @@ func (m *Autoencoder) Spaces() []nln.Space {
 	of := func(network string, in nln.Input) nln.Feature { return nln.Feature{Of: in, Network: network} }
 	switch m.cfg.Arch {
 	case ArchAERes:
-		spaces = []nln.Space{{Name: SpaceFeatures, Dim: l, Query: of(NetworkQ, nln.OfImage), Neighbor: of(NetworkQ, nln.OfReconstruction)}}
+		spaces = []nln.Space{{Name: SpaceFeatures, Dim: m.cfg.qDim(), Query: of(NetworkQ, nln.OfImage), Neighbor: of(NetworkQ, nln.OfReconstruction)}}
 	case ArchAECon:
 		spaces = []nln.Space{
 			{Name: SpaceEq8, Dim: l, Query: latent, Neighbor: of(NetworkFCon, nln.OfReconstruction)},
@@ -47,9 +47,17 @@ func (m *Autoencoder) Spaces() []nln.Space {
 
 // Features stores what a network makes of x in dst; see nln.FeatureModel.
 func (m *Autoencoder) Features(ctx context.Context, network string, x dataset.Images, dst []float32) error {
-	n := (map[string]chain{NetworkQ: m.disc, NetworkFCon: m.second})[network]
+	var n chain
+	dim := m.cfg.Latent
+	switch network {
+	case NetworkQ:
+		n, dim = m.disc, m.cfg.qDim()
+	case NetworkFCon:
+		n = m.second
+	}
 	if n == nil {
 		return fmt.Errorf("models: features: model %s has no network %q", m.cfg.Arch, network)
 	}
-	return m.encodeWith(ctx, func(p pass, x *torch.Tensor) *torch.Tensor { return n.apply(p, x) }, x, dst)
+	f := func(p pass, x *torch.Tensor, _ dataset.Images) *torch.Tensor { return n.apply(p, x) }
+	return m.encodeWith(ctx, f, dim, x, dst)
 }

@@ -29,15 +29,15 @@ type Options struct {
 // Progress is how far a training is.
 type Progress struct {
 	Step, Steps int
-	Epoch       int     // of the step, from 1
-	Losses      []Loss  // of the step's batch, in the order of the model's optimisers
-	Loss        float64 // the first of them
-	EpochLoss   float64 // its mean over the steps of this epoch so far
-	Resumed     int     // steps that were done before this run
+	Epoch       int    // of the step, from 1
+	Losses      []Loss // of the step's batch, in the order of the model's optimisers, each before its parts
+	EpochLosses []Loss // their means over the steps of this epoch so far
+	Resumed     int    // steps that were done before this run
 	Elapsed     time.Duration
 }
 
-// A Loss is the value of one of a model's losses.
+// A Loss is the value of one of a model's losses, or of a summand of one before
+// its weight, such as "vae/kl".
 type Loss struct {
 	Name  string
 	Value float64
@@ -180,8 +180,7 @@ func (t *trainer) run(ctx context.Context) (Result, error) {
 	perEpoch := stepsPerEpoch(n, size)
 	res := Result{Steps: t.m.cfg.TotalSteps(n), Images: n, Resumed: t.step}
 	start, saved := time.Now(), time.Now()
-	var sum float64
-	var count int
+	var mean epochMean
 	for t.step < res.Steps {
 		if err := ctx.Err(); err != nil {
 			return res, t.stop(err)
@@ -189,22 +188,21 @@ func (t *trainer) run(ctx context.Context) (Result, error) {
 		epoch, k := t.step/perEpoch, t.step%perEpoch
 		if k == 0 || t.perm == nil {
 			t.perm = permutation(n, t.m.cfg.Seed, epoch)
-			sum, count = 0, 0
+			mean = epochMean{}
 		}
 		losses, err := t.train(t.perm[k*size : min((k+1)*size, n)])
 		if err != nil {
 			return res, fmt.Errorf("models: train: epoch %d, step %d: %w", epoch+1, t.step+1, err)
 		}
 		t.step++
-		loss := losses[0].Value
-		sum, count = sum+loss, count+1
-		res.LastLoss = sum / float64(count)
+		means := mean.add(losses)
+		res.LastLoss = means[0].Value
 		if epoch == res.Resumed/perEpoch {
 			res.FirstLoss = res.LastLoss
 		}
 		if t.opt.Progress != nil {
-			t.opt.Progress(Progress{Step: t.step, Steps: res.Steps, Epoch: epoch + 1, Losses: losses, Loss: loss,
-				EpochLoss: res.LastLoss, Resumed: res.Resumed, Elapsed: time.Since(start)})
+			t.opt.Progress(Progress{Step: t.step, Steps: res.Steps, Epoch: epoch + 1, Losses: losses,
+				EpochLosses: means, Resumed: res.Resumed, Elapsed: time.Since(start)})
 		}
 		if t.opt.Checkpoint != "" && time.Since(saved) > t.opt.CheckpointEvery {
 			if err := t.save(); err != nil {
@@ -215,6 +213,26 @@ func (t *trainer) run(ctx context.Context) (Result, error) {
 	}
 	res.Seconds = time.Since(start).Seconds()
 	return res, nil
+}
+
+// epochMean is the mean of losses over the steps of an epoch.
+type epochMean struct {
+	sums  []float64
+	count int
+}
+
+// add takes the losses of a step and returns the means.
+func (e *epochMean) add(losses []Loss) []Loss {
+	if e.sums == nil {
+		e.sums = make([]float64, len(losses))
+	}
+	e.count++
+	means := make([]Loss, len(losses))
+	for i, l := range losses {
+		e.sums[i] += l.Value
+		means[i] = Loss{l.Name, e.sums[i] / float64(e.count)}
+	}
+	return means
 }
 
 // stop keeps what was trained when the context has ended with err.
@@ -240,13 +258,14 @@ func (t *trainer) train(ids []int) (losses []Loss, err error) {
 		s := torch.NewGradScope(t.m.dev)
 		defer s.Close()
 		objectives := t.m.objectives(pass{s: s, noise: noise}, s.FromFloats(x.Pix, x.N, x.C, x.H, x.W))
-		keep := make([]*torch.Tensor, len(objectives))
-		for i, o := range objectives {
-			keep[i] = o.loss
+		values := lossValues(objectives)
+		keep := make([]*torch.Tensor, len(values))
+		for i, v := range values {
+			keep[i] = v.value
 		}
 		s.Release(keep...)
-		for _, o := range objectives {
-			l := Loss{o.name, float64(o.loss.Item())}
+		for _, v := range values {
+			l := Loss{v.name, float64(v.value.Item())}
 			if s.Err() == nil && (math.IsNaN(l.Value) || math.IsInf(l.Value, 0)) {
 				return fmt.Errorf("%s loss is %v: %w", l.Name, l.Value, ErrDiverged)
 			}
@@ -264,6 +283,18 @@ func (t *trainer) train(ids []int) (losses []Loss, err error) {
 		return nil
 	})
 	return losses, err
+}
+
+// lossValues returns the loss of each objective, followed by its parts.
+func lossValues(objectives []objective) []part {
+	var all []part
+	for _, o := range objectives {
+		all = append(all, part{o.name, o.loss})
+		for _, p := range o.parts {
+			all = append(all, part{o.name + "/" + p.name, p.value})
+		}
+	}
+	return all
 }
 
 // permutation returns the order of n images in an epoch, from 0. It depends on

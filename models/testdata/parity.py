@@ -28,8 +28,8 @@ def values(name, n):
 class Net:
     """Parameters by name, made on first use; norm buffers beside them."""
 
-    def __init__(self, cfg):
-        self.cfg, self.params, self.buffers = cfg, {}, {}
+    def __init__(self, cfg, scale=1):
+        self.cfg, self.params, self.buffers, self.scale = cfg, {}, {}, scale
 
     def param(self, name, shape, fan):
         if name not in self.params:
@@ -37,7 +37,8 @@ class Net:
             v = (2 * values(name, int(np.prod(shape))) - 1) * a
             if name.endswith("weight") and "norm" in name:
                 v = v + 1
-            self.params[name] = torch.tensor(v.astype(np.float32)).reshape(shape).requires_grad_(True)
+            v = v.astype(np.float32) * np.float32(self.scale)
+            self.params[name] = torch.tensor(v).reshape(shape).requires_grad_(True)
         return self.params[name]
 
     def conv(self, name, x, out, k, stride, pad):
@@ -60,52 +61,64 @@ class Net:
         i = x.shape[1]
         return F.linear(x, self.param(name + ".weight", (out, i), i + out), self.param(name + ".bias", (out,), 0))
 
-    def norm(self, name, x, batch):
-        if self.cfg["norm"] == "none":
+    def norm(self, name, x, code):
+        """code: whether the authors' code takes the statistics of the batch here."""
+        kind = self.cfg["norm"]
+        if kind == "none":
             return x
         c = x.shape[1]
         w, b = self.param(name + ".weight", (c,), 0), self.param(name + ".bias", (c,), 0)
         mean, var = self.buffers.setdefault(name, (torch.zeros(c), torch.ones(c)))
-        return F.batch_norm(x, mean, var, w, b, batch, 0.01, 1e-3)
+        return F.batch_norm(x, mean, var, w, b, kind == "standard" or kind == "code" and code, 0.01, 1e-3)
+
+    def act(self, x, slope):
+        return F.relu(x) if self.cfg["activation"] == "relu" else F.leaky_relu(x, slope)
 
     def trunk(self, g, x, batch):
-        f = (32, 64, 128) if self.cfg["filters"] == "up" else (32, 32, 32)
+        if self.cfg["size"] >= 64:
+            for name, out in (("conv1", 32), ("conv2", 32), ("conv3", 32)):
+                x = self.act(self.conv(g + "." + name, x, out, 4, 2, 1), 0.2)
+            for name, out in (("conv4", 32), ("conv6", 64), ("conv7", 64), ("conv8", 32)):
+                x = self.act(self.conv(g + "." + name, x, out, 3, 1, 1), 0.2)
+            return x
+        f = {"up": (32, 64, 128), "const": (32, 32, 32), "halving": (32, 16, 8)}[self.cfg["filters"]]
         x = self.norm(g + ".norm1", F.max_pool2d(F.relu(self.same(g + ".conv1", x, f[0])), 2), batch)
         x = self.norm(g + ".norm2", F.max_pool2d(F.relu(self.same(g + ".conv2", x, f[1])), 2), batch)
         x = self.norm(g + ".norm3", F.relu(self.same(g + ".conv3", x, f[2])), batch)
         return x.flatten(1)
 
     def encode(self, g, x, batch=False):
+        x = self.trunk(g, x, batch)
         if self.cfg["size"] >= 64:
-            act = lambda t: F.leaky_relu(t, 0.2)
-            for name, out in (("conv1", 32), ("conv2", 32), ("conv3", 32)):
-                x = act(self.conv(g + "." + name, x, out, 4, 2, 1))
-            for name, out in (("conv4", 32), ("conv6", 64), ("conv7", 64), ("conv8", 32)):
-                x = act(self.conv(g + "." + name, x, out, 3, 1, 1))
             return self.conv(g + ".latent", x, self.cfg["latent"], 8, 1, 0).flatten(1)
-        return self.dense(g + ".latent", self.trunk(g, x, batch), self.cfg["latent"])
+        return self.dense(g + ".latent", x, self.cfg["latent"])
+
+    def features(self, x, batch):
+        """q of the image discriminator."""
+        if self.cfg["q_layer"] == "flat_conv":
+            return self.trunk("discriminator", x, batch).flatten(1)
+        return self.encode("discriminator", x, batch)
 
     def decode(self, z, batch=False):
         g, s = "decoder", self.cfg["size"] // 4
         if self.cfg["size"] >= 64:
-            act = lambda t: F.leaky_relu(t, 0.2)
-            x = act(self.convT(g + ".latent", z[:, :, None, None], 32, 8, 1, 0))
+            x = self.act(self.convT(g + ".latent", z[:, :, None, None], 32, 8, 1, 0), 0.2)
             for name, out in (("conv2", 64), ("conv3", 128), ("conv4", 64), ("conv6", 32)):
-                x = act(self.conv(g + "." + name, x, out, 3, 1, 1))
+                x = self.act(self.conv(g + "." + name, x, out, 3, 1, 1), 0.2)
             for name in ("conv7", "conv8"):
-                x = act(self.convT(g + "." + name, x, 32, 4, 2, 1))
+                x = self.act(self.convT(g + "." + name, x, 32, 4, 2, 1), 0.2)
             return self.convT(g + ".conv9", x, 1, 4, 2, 1)
-        f = (32, 64, 128) if self.cfg["filters"] == "up" else (32, 32, 32)
+        f = {"up": (128, 64, 32), "const": (32, 32, 32), "halving": (32, 4, 4)}[self.cfg["filters"]]
         up = lambda t: F.interpolate(t, scale_factor=2, mode="nearest")
-        x = F.relu(self.dense(g + ".dense", z, f[2] * s * s)).reshape(-1, f[2], s, s)
+        x = F.relu(self.dense(g + ".dense", z, f[0] * s * s)).reshape(-1, f[0], s, s)
         x = self.norm(g + ".norm1", up(F.relu(self.sameT(g + ".conv1", x, f[1]))), batch)
-        x = self.norm(g + ".norm2", up(F.relu(self.sameT(g + ".conv2", x, f[0]))), batch)
+        x = self.norm(g + ".norm2", up(F.relu(self.sameT(g + ".conv2", x, f[2]))), batch)
         return self.sameT(g + ".conv3", x, 1)
 
     def latent_disc(self, z, noise):
         x = z
         for i, out in enumerate((64, 128, 256)):
-            x = noise.dropout(F.leaky_relu(self.dense("latent_discriminator.dense%d" % (i + 1), x, out), 0.3), 0.3)
+            x = noise.dropout(self.act(self.dense("latent_discriminator.dense%d" % (i + 1), x, out), 0.3), 0.3)
         return self.dense("latent_discriminator.dense4", x, 1)
 
     def head(self, q):
@@ -136,14 +149,12 @@ def clipped_bce(target, x):
 def objectives(net, x, noise):
     """(loss, parameter groups, learning rate) in the order of the optimisers."""
     cfg = net.cfg
-    quirks, lr, adv = cfg["quirks"], cfg["lr"], cfg["lr_adversary"]
-    batch = cfg["norm"] != "none"
-    ones, zeros = torch.ones_like, torch.zeros_like
+    rate = lambda name: cfg[name] or cfg["lr"]
 
-    def recon(logits):
-        if cfg["loss"] == "bce":
+    def recon(logits, kind=cfg["loss"]):
+        if kind == "bce":
             return F.binary_cross_entropy_with_logits(logits, x)
-        return F.mse_loss(torch.sigmoid(logits), x)
+        return (F.l1_loss if kind == "l1" else F.mse_loss)(torch.sigmoid(logits), x)
 
     def feature(target, value):
         return clipped_bce(target, value) if cfg["loss"] == "bce" else F.mse_loss(value, target)
@@ -151,53 +162,71 @@ def objectives(net, x, noise):
     def bce(target, logits):
         return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
-    arch = cfg["arch"]
+    arch, lr = cfg["arch"], cfg["lr"]
     if arch == "ae":
         return [(recon(net.decode(net.encode("encoder", x))), ["encoder", "decoder"], lr)]
     if arch == "vae":
-        h = F.relu(net.dense("encoder.hidden", net.trunk("encoder", x, False), 32))
+        h = net.trunk("encoder", x, False)
+        if cfg["size"] >= 64:
+            h = net.conv("encoder.latent", h, cfg["latent"], 8, 1, 0).flatten(1)
+        elif cfg["vae_latent"] == "pre_head":
+            net.dense("encoder.latent", h, cfg["latent"])  # never trained
+        h = F.relu(net.dense("encoder.hidden", h, cfg["vae_hidden"]))
         mean, logvar = net.dense("encoder.mean", h, cfg["latent"]), net.dense("encoder.log_variance", h, cfg["latent"])
         z = mean + torch.exp(logvar / 2) * noise.normal(mean.shape)
         kl = -0.5 * (1 + logvar - mean ** 2 - torch.exp(logvar)).sum(1).mean()
-        return [(1024 * recon(net.decode(z)) + kl, ["encoder", "decoder"], lr)]
+        return [(cfg["vae_recon_scale"] * recon(net.decode(z)) + kl, ["encoder", "decoder"], lr)]
     if arch in ("aae", "ae-con"):
-        z = net.encode("encoder", x, batch)
-        logits = net.decode(z, batch)
-        if batch:
+        z = net.encode("encoder", x, True)
+        logits = net.decode(z, True)
+        if cfg["norm"] == "code":
             z = net.encode("encoder", x)
     else:
         logits = net.decode(net.encode("encoder", x))
     if arch == "aae":
         real = net.latent_disc(noise.normal(z.shape), noise)
         fake = net.latent_disc(z, noise)
-        adversary = (lambda t, v: clipped_bce(torch.full_like(v, t), v)) if quirks else bce
+        adversary = (lambda t, v: clipped_bce(torch.full_like(v, t), v)) if cfg["aae_clip_bug"] else bce
         return [(recon(logits), ["encoder", "decoder"], lr),
-                (adversary(1, real) + adversary(0, fake), ["latent_discriminator"], adv),
-                (adversary(1, fake), ["encoder"], adv)]
+                (adversary(1, real) + adversary(0, fake), ["latent_discriminator"], rate("lr_discriminator")),
+                (adversary(1, fake), ["encoder"], rate("lr_generator"))]
     xhat = torch.sigmoid(logits)
-    qx, qxhat = net.encode("discriminator", x, batch), net.encode("discriminator", xhat, batch)
+    qx, qxhat = net.features(x, True), net.features(xhat, True)
+    discriminator = ["discriminator", "discriminator_head"]
     if arch == "ae-res":
         net.head(qx)
-        adversary = (lambda t, v: clipped_bce(torch.full_like(v, t), v)) if quirks else (lambda t, v: bce(t, net.head(v)))
+        adversary = lambda t, v: bce(t, net.head(v))
+        if cfg["aeres_feature_bce"]:
+            adversary = lambda t, v: clipped_bce(torch.full_like(v, t), v)
         return [(recon(logits), ["encoder", "decoder"], lr),
-                (adversary(1, qx) + adversary(0, qxhat), ["discriminator", "discriminator_head"], adv),
-                (adversary(1, qxhat), ["decoder"], adv)]
+                (adversary(1, qx) + adversary(0, qxhat), discriminator, rate("lr_discriminator")),
+                (adversary(1, qxhat), ["decoder"], rate("lr_generator"))]
     again = net.encode("second_encoder", xhat)
-    net.head(qx)
-    if quirks:
+    real, fake = net.head(qx), net.head(qxhat)
+    if cfg["aecon_losses"] == "code-2021":
         return [(recon(logits), ["encoder", "decoder"], lr),
-                (50 * feature(qx, qxhat), ["discriminator"], adv),
-                (feature(z, again), ["second_encoder"], lr)]
-    generator = F.mse_loss(qxhat, qx) + 50 * F.l1_loss(xhat, x) + F.mse_loss(again, z)
+                (50 * feature(qx, qxhat), ["discriminator"], rate("lr_discriminator")),
+                (feature(z, again), ["second_encoder"], rate("lr_second"))]
+    if cfg["aecon_losses"] == "head-2022":
+        return [(50 * recon(logits) + bce(1, fake) + feature(z, again), ["encoder", "decoder"], lr),
+                (bce(1, real) + bce(0, fake), discriminator, rate("lr_discriminator")),
+                (feature(z, again), ["second_encoder"], rate("lr_second"))]
+    generator = F.mse_loss(qxhat, qx) + 50 * recon(logits, cfg["aecon_recon"]) + F.mse_loss(again, z)
     return [(generator, ["encoder", "decoder", "second_encoder"], lr),
-            ((bce(1, net.head(qx)) + bce(0, net.head(qxhat))) / 2, ["discriminator", "discriminator_head"], adv)]
+            ((bce(1, real) + bce(0, fake)) / 2, discriminator, rate("lr_discriminator"))]
 
 
-STEPS, BATCH, EVERY = 10, 12, 41
+def frozen(cfg):
+    """Parameters that are there and not trained."""
+    pre_head = cfg["arch"] == "vae" and cfg["vae_latent"] == "pre_head" and cfg["size"] < 64
+    return ("encoder.latent.weight", "encoder.latent.bias") if pre_head else ()
 
 
-def train(cfg):
-    net, adams, losses = Net(cfg), None, []
+STEPS, BATCH, EVERY = 10, 12, 97
+
+
+def train(cfg, scale=1):
+    net, adams, losses = Net(cfg, scale), None, []
     for step in range(STEPS):
         n = BATCH * cfg["size"] ** 2
         x = torch.tensor(np.floor(values("images %d" % step, n) * 256).astype(np.float32) / np.float32(255))
@@ -206,7 +235,7 @@ def train(cfg):
         if adams is None:
             adams = []
             for _, groups, lr in obj:
-                ps = [p for n, p in net.params.items() if n.split(".")[0] in groups]
+                ps = [p for n, p in net.params.items() if n.split(".")[0] in groups and n not in frozen(cfg)]
                 adams.append(torch.optim.Adam(ps, lr=lr, eps=1e-7))
         grads = [torch.autograd.grad(o[0], a.param_groups[0]["params"], retain_graph=True, allow_unused=True)
                  for o, a in zip(obj, adams)]
@@ -222,12 +251,39 @@ def train(cfg):
     return {"config": cfg, "losses": losses, "weights": weights}
 
 
+def case(cfg):
+    """The training, and by how much PyTorch itself ends elsewhere when the start
+    is scaled by 1, 4 or 16 units in the last place: for each step the largest
+    difference of a loss, and the largest of a weight at the end."""
+    c = train(cfg)
+    others = [train(cfg, 1 + u * 2 ** -23) for u in (-16, -4, -1, 1, 4, 16)]
+    c["loss_spread"] = [float("%.2g" % max(abs(x - y) for o in others for x, y in zip(a, o["losses"][i])))
+                        for i, a in enumerate(c["losses"])]
+    c["weight_spread"] = float("%.2g" % max(abs(x - y) for o in others for n in c["weights"]
+                                            for x, y in zip(c["weights"][n], o["weights"][n])))
+    return c
+
+
+# Settings have the names of models.Config.
+paper = dict(size=8, latent=4, filters="up", norm="none", activation="leaky", loss="mse", q_layer="latent",
+             vae_latent="mu", vae_hidden=32, vae_recon_scale=1024, aae_clip_bug=False, aeres_feature_bce=False,
+             aecon_losses="ganomaly", aecon_recon="l1", lr=1e-3, lr_discriminator=5e-4, lr_generator=5e-4, lr_second=0)
+code = dict(paper, filters="const", norm="code", loss="bce", vae_latent="pre_head", aae_clip_bug=True,
+            aeres_feature_bce=True, aecon_losses="code-2021")
 cases = []
 for arch in ("ae", "aae", "vae", "ae-res", "ae-con"):
-    cases.append(dict(arch=arch, size=8, latent=4, filters="up", norm="none", loss="mse", quirks=False, lr=1e-3, lr_adversary=5e-4))
-    cases.append(dict(arch=arch, size=8, latent=4, filters="const", norm="code", loss="bce", quirks=True, lr=1e-3, lr_adversary=5e-4))
-cases.append(dict(arch="ae", size=64, latent=4, filters="up", norm="none", loss="mse", quirks=False, lr=1e-3, lr_adversary=5e-4))
+    cases.append(dict(paper, arch=arch))
+    cases.append(dict(code, arch=arch))
+cases += [
+    dict(paper, arch="ae", size=64),
+    dict(paper, arch="vae", size=64, activation="relu", vae_hidden=8, vae_recon_scale=100),
+    dict(paper, arch="ae", filters="halving", norm="standard", loss="l1"),
+    dict(paper, arch="aae", filters="halving", norm="affine", activation="relu", lr_generator=2e-4),
+    dict(paper, arch="ae-res", q_layer="flat_conv", norm="affine", lr_discriminator=0),
+    dict(paper, arch="ae-con", q_layer="flat_conv", norm="standard", aecon_recon="mse"),
+    dict(paper, arch="ae-con", aecon_losses="head-2022", filters="const", norm="affine", lr_second=3e-4),
+]
 
-json.dump({"torch": torch.__version__, "steps": STEPS, "batch": BATCH, "every": EVERY, "cases": [train(c) for c in cases]},
+json.dump({"torch": torch.__version__, "steps": STEPS, "batch": BATCH, "every": EVERY, "cases": [case(c) for c in cases]},
           sys.stdout, separators=(",", ":"))
 print()
