@@ -14,11 +14,12 @@ import (
 	"gonum.org/v1/plot/plotter"
 )
 
-// Lines of the four scores.
+// Lines of the scores.
 var scoreStrokes = map[string]stroke{
 	nln.ScoreTotal:    {color: blue, width: 2.4},
 	nln.ScoreError:    {color: vermilion, width: 1.6, dashes: []float64{7, 3}},
 	nln.ScoreDistance: {color: green, width: 1.6, dashes: []float64{7, 3, 1.5, 3}},
+	nln.ScoreLocal:    {color: orange, width: 1.6, dashes: []float64{9, 3, 2, 3, 2, 3}},
 	nln.ScoreRecon:    {color: purple, width: 1.6, dashes: []float64{2, 2.5}},
 }
 
@@ -31,8 +32,29 @@ var scoreNames = map[string]string{
 	nln.ScoreLocal:    "local",
 }
 
-// rocPlot draws the curves of the four scores, nil where the truth is unknown or
-// one class is missing.
+// A curve is a score that each image of a page has.
+type curve struct {
+	score string
+	value func(nln.Score) float64
+}
+
+// curves returns the scores to draw, the one that verdicts go by last. A page
+// has no total where they go by the local score.
+func (p *Page) curves() []curve {
+	all := []curve{
+		{nln.ScoreRecon, func(s nln.Score) float64 { return s.Recon }},
+		{nln.ScoreDistance, func(s nln.Score) float64 { return s.Distance }},
+		{nln.ScoreError, func(s nln.Score) float64 { return s.Error }},
+		{nln.ScoreLocal, func(s nln.Score) float64 { return s.Local }},
+	}
+	if p.Policy.Rank == nln.ScoreLocal {
+		return all
+	}
+	return append(all, curve{nln.ScoreTotal, func(s nln.Score) float64 { return s.Score }})
+}
+
+// rocPlot draws the curves of the scores, nil where the truth is unknown or one
+// class is missing.
 func (p *Page) rocPlot() (*figure, error) {
 	unit := span{0, 1}
 	pl := newPlot("false-positive rate", "true-positive rate", unit, unit)
@@ -41,17 +63,9 @@ func (p *Page) rocPlot() (*figure, error) {
 	}
 	fig := &figure{Title: "Receiver operating characteristic"}
 	var said []string
-	for _, c := range []struct {
-		score string
-		value func(nln.Score) float64
-	}{
-		{nln.ScoreRecon, func(s nln.Score) float64 { return s.Recon }},
-		{nln.ScoreDistance, func(s nln.Score) float64 { return s.Distance }},
-		{nln.ScoreError, func(s nln.Score) float64 { return s.Error }},
-		{nln.ScoreTotal, func(s nln.Score) float64 { return s.Score }},
-	} {
+	for _, c := range p.curves() {
 		values := p.values(c.value)
-		curve, err := metrics.ROC(values, p.Novel)
+		points, err := metrics.ROC(values, p.Novel)
 		if errors.Is(err, metrics.ErrOneClass) {
 			return nil, nil
 		} else if err != nil {
@@ -61,7 +75,7 @@ func (p *Page) rocPlot() (*figure, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := addLine(pl, thin(curve), scoreStrokes[c.score]); err != nil {
+		if err := addLine(pl, thin(points), scoreStrokes[c.score]); err != nil {
 			return nil, err
 		}
 		label := scoreNames[c.score] + " " + rate(auroc)
@@ -70,7 +84,14 @@ func (p *Page) rocPlot() (*figure, error) {
 	}
 	slices.Reverse(fig.Legend)
 	slices.Reverse(said)
-	fig.Caption = fmt.Sprintf("Areas under the curves in the legend; K = %d, alpha = %s.", p.Policy.K, weight(p.Policy.Alpha))
+	fig.Caption = fmt.Sprintf("Areas under the curves in the legend; K = %d", p.Policy.K)
+	if p.Policy.Rank != nln.ScoreLocal {
+		fig.Caption += ", " + weights(p.Policy.Alpha)
+	}
+	if k := p.Policy.Local.K; k > 0 && k != p.Policy.K {
+		fig.Caption += fmt.Sprintf("; local: K = %d", k)
+	}
+	fig.Caption += "."
 	if !math.IsInf(p.Threshold, 0) {
 		v := p.verdicts()
 		pl.Add(ring{v.falseRate(), v.trueRate()})
@@ -123,7 +144,7 @@ func (p *Page) alphaPlots() ([]*figure, error) {
 		if !slices.ContainsFunc(lines, func(l alphaLine) bool { return len(l.points) > 2 }) {
 			continue
 		}
-		pl := newPlot("alpha, the weight of the error term", "AUROC", span{0, 1}, y)
+		pl := newPlot("alpha, the weight of the error term (1−alpha: of the distance)", "AUROC", span{0, 1}, y)
 		fig := &figure{Title: "AUROC by alpha, " + protocolName(protocol)}
 		alt := []string{fig.Title}
 		if r, ok := p.result(protocol, nln.ScoreRecon, 0); ok {
@@ -160,7 +181,7 @@ func (p *Page) markChosen(pl *plot.Plot, fig *figure, l alphaLine) {
 	}
 	for _, pt := range l.points {
 		if pt.X == p.Policy.Alpha {
-			fig.Caption = fmt.Sprintf("The ring is this model's K = %d and alpha = %s.", l.k, weight(pt.X))
+			fig.Caption = fmt.Sprintf("The ring is this model's K = %d and %s.", l.k, weights(pt.X))
 			pl.Add(ring{pt.X, pt.Y})
 		}
 	}

@@ -296,11 +296,11 @@ func TestAUROCTable(t *testing.T) {
 	want := []string{
 		"0 1 reconstruction error/baseline false [{0.600 0.500–0.700 } {0.600 0.500–0.700 }]",
 		"1 3 error term/ false [{0.700 0.600–0.800 } {0.700 0.600–0.800 }]",
-		"0 0 total, alpha 0.5/ false [{0.790 0.690–0.890 } {0.800 0.700–0.900 }]",
-		"0 0 total, best alpha/chosen on the test set false [{0.800 0.700–0.900 alpha 0.4} {0.800 0.700–0.900 alpha 0.5}]",
+		"0 0 total, alpha 0.5, 1−alpha 0.5/ false [{0.790 0.690–0.890 } {0.800 0.700–0.900 }]",
+		"0 0 total, best alpha/chosen on the test set false [{0.800 0.700–0.900 alpha 0.4, 1−alpha 0.6} {0.800 0.700–0.900 alpha 0.5, 1−alpha 0.5}]",
 		"2 3 error term/ false [{0.700 0.600–0.800 } {0.700 0.600–0.800 }]",
-		"0 0 total, alpha 0.5/this model true [{0.790 0.690–0.890 } {0.800 0.700–0.900 }]",
-		"0 0 total, best alpha/chosen on the test set false [{0.800 0.700–0.900 alpha 0.4} {0.800 0.700–0.900 alpha 0.5}]",
+		"0 0 total, alpha 0.5, 1−alpha 0.5/this model true [{0.790 0.690–0.890 } {0.800 0.700–0.900 }]",
+		"0 0 total, best alpha/chosen on the test set false [{0.800 0.700–0.900 alpha 0.4, 1−alpha 0.6} {0.800 0.700–0.900 alpha 0.5, 1−alpha 0.5}]",
 	}
 	if !slices.Equal(lines, want) {
 		t.Errorf("table is\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))

@@ -227,6 +227,8 @@ func newExampleView(e *Example, side int, top float64) (exampleView, error) {
 			{"p-value", number(e.Score.P)},
 			{"error", number(e.Score.Error)},
 			{"distance", number(e.Score.Distance)},
+			{"local", number(e.Score.Local)},
+			{"local p-value", number(e.Score.LocalP)},
 			{"recon. error", number(e.Score.Recon)},
 		},
 	}

@@ -371,6 +371,7 @@ func TestWriteErrors(t *testing.T) {
 		{report.Page{Title: "t", Threshold: 1, Scores: one}, "K = 0"},
 		{report.Page{Title: "t", Policy: policy, Scores: one}, "does not fit the threshold 0"},
 		{report.Page{Title: "t", Policy: policy, Threshold: 1, Scores: []nln.Score{{Distance: nan}}}, "score 0: a term is NaN"},
+		{report.Page{Title: "t", Policy: policy, Threshold: 1, Scores: []nln.Score{{}, {Local: nan}}}, "score 1: a term is NaN"},
 		{report.Page{Title: "t", Calibration: []float64{1, nan}}, "calibration score 1 is NaN"},
 		{report.Page{Title: "t", Results: []nln.Result{{AUROC: nan}}}, "result 0: alpha 0, auroc NaN"},
 		{report.Page{Title: "t", Results: []nln.Result{{Alpha: 2}}}, "alpha 2"},

@@ -67,7 +67,11 @@ func New(title string, s *nln.Scorer) *Page {
 		{"Image size", s.Model().Shape().String()},
 		{"Latent size L", strconv.Itoa(s.Model().LatentDim())},
 		{"Neighbours K", strconv.Itoa(cfg.K)},
-		{"Alpha", weight(cfg.Alpha)},
+		{"Alpha, the weight of the error", weight(cfg.Alpha)},
+		{"1−alpha, of the distance", weight(1 - cfg.Alpha)},
+		{"Space of the error", cfg.Space},
+		{"Terms normalised by", cfg.Normalise},
+		{"Local score", fmt.Sprintf("K %d, power %s", cfg.Local.K, weight(cfg.Local.Power))},
 		{"Indexed images", count(s.Index().Len())},
 		{"Calibration images", count(parts.Len())},
 	}
@@ -122,9 +126,10 @@ func (p *Page) check() error {
 
 // checkScore makes sure that no term is NaN, which has no place in an order.
 func checkScore(s nln.Score) error {
-	for _, v := range []float64{s.Recon, s.Error, s.Distance, s.Score, s.P} {
+	for _, v := range []float64{s.Recon, s.Error, s.Distance, s.Local, s.LocalP, s.Score, s.P} {
 		if math.IsNaN(v) {
-			return fmt.Errorf("a term is NaN: recon %v, error %v, distance %v, score %v, p %v", s.Recon, s.Error, s.Distance, s.Score, s.P)
+			return fmt.Errorf("a term is NaN: recon %v, error %v, distance %v, local %v (p %v), score %v (p %v)",
+				s.Recon, s.Error, s.Distance, s.Local, s.LocalP, s.Score, s.P)
 		}
 	}
 	return nil

@@ -45,10 +45,10 @@ func (p *Page) result(protocol, score string, k int) (nln.Result, bool) {
 	return p.Results[i], true
 }
 
-// chosen returns the result of the combined score with the page's alpha.
-func (p *Page) chosen(protocol string, k int) (nln.Result, bool) {
+// chosen returns the result of a combined score with the page's alpha.
+func (p *Page) chosen(protocol, score string, k int) (nln.Result, bool) {
 	for _, r := range p.Results {
-		if r.Protocol == protocol && r.Score == nln.ScoreTotal && r.K == k && r.Alpha == p.Policy.Alpha {
+		if r.Protocol == protocol && r.Score == score && r.K == k && r.Alpha == p.Policy.Alpha {
 			return r, true
 		}
 	}
@@ -92,61 +92,34 @@ func newCell(r nln.Result, ok bool) aurocCell {
 	return aurocCell{AUROC: rate(r.AUROC), Interval: rate(r.Lo) + "–" + rate(r.Hi)}
 }
 
-// aurocTable returns the rows: the baseline, then for each K the terms, the
-// combined score with the page's alpha, and with the best one.
+// aurocTable returns the rows: the baselines, then for each K the terms, the
+// local score, the combined score with the page's alpha, and with the best one.
 func (p *Page) aurocTable() []aurocRow {
-	protocols := p.protocols()
-	row := func(label string, cell func(protocol string) aurocCell) (aurocRow, bool) {
-		r := aurocRow{Label: label}
-		some := false
-		for _, protocol := range protocols {
-			c := cell(protocol)
-			r.Cells = append(r.Cells, c)
-			some = some || c.AUROC != ""
-		}
-		return r, some
-	}
-	var rows []aurocRow
-	if r, ok := row(scoreNames[nln.ScoreRecon], func(protocol string) aurocCell {
-		return newCell(p.result(protocol, nln.ScoreRecon, 0))
-	}); ok {
-		r.Note, r.Span = "baseline", 1
-		rows = append(rows, r)
+	rows := p.baselineRows()
+	if len(rows) > 0 {
+		rows[0].Span = len(rows)
 	}
 	for _, k := range p.ks() {
 		first := len(rows)
-		for _, score := range p.termScores() {
-			name := scoreNames[score]
-			if name == "" {
-				name = score // of another space, such as "error:image"
-			}
-			if r, ok := row(name, func(protocol string) aurocCell {
-				return newCell(p.result(protocol, score, k))
-			}); ok {
-				if r.Chosen = score == p.Policy.Rank && k == p.Policy.Local.K; r.Chosen {
-					r.Note = "this model"
+		for _, score := range p.scores(1, nln.ScoreError, nln.ScoreDistance, nln.ScoreLocal) {
+			rows = p.addRow(rows, aurocRow{Label: p.scoreLabel(score), Chosen: score == p.Policy.Rank && k == p.Policy.Local.K},
+				func(protocol string) aurocCell { return newCell(p.result(protocol, score, k)) })
+		}
+		for _, score := range p.scores(1, nln.ScoreTotal) {
+			rows = p.addRow(rows, aurocRow{
+				Label:  p.scoreLabel(score) + ", " + weights(p.Policy.Alpha),
+				Chosen: score == nln.ScoreTotal && k == p.Policy.K && p.Policy.Rank != nln.ScoreLocal,
+			}, func(protocol string) aurocCell { return newCell(p.chosen(protocol, score, k)) })
+		}
+		if p.alphas(k) > 1 {
+			rows = p.addRow(rows, aurocRow{Label: p.scoreLabel(nln.ScoreTotal) + ", best alpha", Note: "chosen on the test set"}, func(protocol string) aurocCell {
+				best, ok := p.best(protocol, k)
+				c := newCell(best, ok)
+				if ok {
+					c.Note = weights(best.Alpha)
 				}
-				rows = append(rows, r)
-			}
-		}
-		if r, ok := row("total, alpha "+weight(p.Policy.Alpha), func(protocol string) aurocCell {
-			return newCell(p.chosen(protocol, k))
-		}); ok {
-			if r.Chosen = k == p.Policy.K && p.Policy.Rank != nln.ScoreLocal; r.Chosen {
-				r.Note = "this model"
-			}
-			rows = append(rows, r)
-		}
-		if r, ok := row("total, best alpha", func(protocol string) aurocCell {
-			best, ok := p.best(protocol, k)
-			c := newCell(best, ok)
-			if ok {
-				c.Note = "alpha " + weight(best.Alpha)
-			}
-			return c
-		}); ok && p.alphas(k) > 1 {
-			r.Note = "chosen on the test set"
-			rows = append(rows, r)
+				return c
+			})
 		}
 		if len(rows) > first {
 			rows[first].K, rows[first].Span = k, len(rows)-first
@@ -155,16 +128,72 @@ func (p *Page) aurocTable() []aurocRow {
 	return rows
 }
 
-// termScores returns the scores that take no alpha, other spaces' error terms
-// among them, in the order of the rows.
-func (p *Page) termScores() []string {
-	scores := []string{nln.ScoreError, nln.ScoreDistance, nln.ScoreLocal}
+// baselineRows returns the rows of the plain reconstruction error and of the
+// same in other spaces, which no number of neighbours changes.
+func (p *Page) baselineRows() (rows []aurocRow) {
+	for _, score := range p.scores(0, nln.ScoreRecon) {
+		r := aurocRow{Label: p.scoreLabel(score)}
+		if score == nln.ScoreRecon {
+			r.Note = "baseline"
+		}
+		rows = p.addRow(rows, r, func(protocol string) aurocCell { return newCell(p.result(protocol, score, 0)) })
+	}
+	return rows
+}
+
+// addRow returns rows with r after them, its cells made for each protocol, or
+// without it if these are all empty.
+func (p *Page) addRow(rows []aurocRow, r aurocRow, cell func(protocol string) aurocCell) []aurocRow {
+	some := false
+	for _, protocol := range p.protocols() {
+		c := cell(protocol)
+		r.Cells = append(r.Cells, c)
+		some = some || c.AUROC != ""
+	}
+	if !some {
+		return rows
+	}
+	if r.Chosen {
+		r.Note = "this model"
+	}
+	return append(rows, r)
+}
+
+// scores returns the plain names of scores and behind them what there are of the
+// same in other spaces, such as "error:image", of results with a K of at least
+// least.
+func (p *Page) scores(least int, plain ...string) []string {
+	scores := slices.Clone(plain)
 	for _, r := range p.Results {
-		if strings.HasPrefix(r.Score, nln.ScoreError+":") && !slices.Contains(scores, r.Score) {
+		score, _, other := strings.Cut(r.Score, ":")
+		if other && r.K >= least && slices.Contains(plain, score) && !slices.Contains(scores, r.Score) {
 			scores = append(scores, r.Score)
 		}
 	}
 	return scores
+}
+
+// scoreLabel says what a score is. Where there are several spaces it names the
+// one of the error.
+func (p *Page) scoreLabel(score string) string {
+	plain, space, other := strings.Cut(score, ":")
+	label := scoreNames[plain]
+	if label == "" {
+		return shortName(score)
+	}
+	several := slices.ContainsFunc(p.Results, func(r nln.Result) bool { return strings.Contains(r.Score, ":") })
+	if several && p.Policy.Space != "" && (plain == nln.ScoreError || plain == nln.ScoreTotal) && !other {
+		space, other = p.Policy.Space, true
+	}
+	if other {
+		label += " in space " + shortName(space)
+	}
+	return label
+}
+
+// weights names both weights, since texts differ in which of them is alpha.
+func weights(alpha float64) string {
+	return "alpha " + weight(alpha) + ", 1−alpha " + weight(1-alpha)
 }
 
 // ks returns the numbers of neighbours evaluated, ascending.
@@ -270,9 +299,9 @@ func (p *Page) summary() (string, error) {
 
 func (p *Page) summaryOfResults() string {
 	for _, protocol := range p.protocols() {
-		if r, ok := p.chosen(protocol, p.Policy.K); ok {
-			return fmt.Sprintf("Novel images are told from normal ones with an AUROC of %s (95 %% confidence interval %s to %s, %s, K = %d, alpha %s).",
-				rate(r.AUROC), rate(r.Lo), rate(r.Hi), protocolName(protocol), r.K, weight(r.Alpha))
+		if r, ok := p.chosen(protocol, nln.ScoreTotal, p.Policy.K); ok {
+			return fmt.Sprintf("Novel images are told from normal ones with an AUROC of %s (95 %% confidence interval %s to %s, %s, K = %d, %s).",
+				rate(r.AUROC), rate(r.Lo), rate(r.Hi), protocolName(protocol), r.K, weights(r.Alpha))
 		}
 	}
 	return ""
