@@ -202,15 +202,24 @@ func compareWeights(t *testing.T, m *Autoencoder, want map[string][]float64, eve
 // reach.
 func TestGradientRouting(t *testing.T) {
 	atEnd(t)
-	moves := map[string]map[string][]string{ // model, optimiser: groups
-		ArchAE:    {"ae": {encoderGroup, decoderGroup}},
-		ArchVAE:   {"ae": {encoderGroup, decoderGroup}},
-		ArchAAE:   {"ae": {encoderGroup, decoderGroup}, "discriminator": {latentGroup}, "generator": {encoderGroup}},
-		ArchAERes: {"ae": {encoderGroup, decoderGroup}, "discriminator": {discriminatorGroup, headGroup}, "generator": {decoderGroup}},
-		ArchAECon: {"generator": {encoderGroup, decoderGroup, secondGroup}, "discriminator": {discriminatorGroup, headGroup}},
-	}
-	for arch, want := range moves {
-		m := newModel(t, configOfArch(t, "paper", arch, dataset.Shape{C: 1, H: 8, W: 8}))
+	both := []string{encoderGroup, decoderGroup}
+	disc := []string{discriminatorGroup, headGroup}
+	for _, c := range []struct {
+		arch, losses string
+		moves        map[string][]string // optimiser: groups
+	}{
+		{ArchAE, "", map[string][]string{"ae": both}},
+		{ArchVAE, "", map[string][]string{"ae": both}},
+		{ArchAAE, "", map[string][]string{"ae": both, "discriminator": {latentGroup}, "generator": {encoderGroup}}},
+		{ArchAERes, "", map[string][]string{"ae": both, "discriminator": disc, "generator": {decoderGroup}}},
+		{ArchAECon, AEConGanomaly, map[string][]string{"generator": {encoderGroup, decoderGroup, secondGroup}, "discriminator": disc}},
+		{ArchAECon, AEConCode2021, map[string][]string{"ae": both, "discriminator": {discriminatorGroup}, "second encoder": {secondGroup}}},
+		{ArchAECon, AEConHead2022, map[string][]string{"ae": both, "discriminator": disc, "second encoder": {secondGroup}}},
+	} {
+		arch, want := c.arch, c.moves
+		cfg := configOfArch(t, "paper", arch, dataset.Shape{C: 1, H: 8, W: 8})
+		cfg.AEConLosses = c.losses
+		m := newModel(t, cfg)
 		set := waves(6, m.Shape())
 		tr, err := newTrainer(m, set, Options{})
 		if err != nil {
