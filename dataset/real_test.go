@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 )
 
@@ -30,37 +31,26 @@ func mustOpen(t testing.TB, spec string) *Splits {
 	return sp
 }
 
-// Counts of MNIST's labels, by the official files: 5923 zeros to train on and
-// 980 to test with.
+// Images of each digit in the official files of MNIST.
+var (
+	mnistTrain = []int{5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949}
+	mnistTest  = []int{980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009}
+)
+
+// Whichever the class, a protocol trains on no label that it calls novel, and as
+// many test images are novel as the class has, or the others: for 0 that is
+// 54,077 and 980 under miso, 5,923 and 9,020 under simo.
 func TestRealMNIST(t *testing.T) {
 	sp := mustOpen(t, "mnist:"+realData(t, "mnist"))
 	if sp.Train.Len() != 60_000 || sp.Test.Len() != 10_000 || sp.Train.Size != (Shape{1, 28, 28}) {
 		t.Fatalf("%d and %d images of %v", sp.Train.Len(), sp.Test.Len(), sp.Train.Size)
 	}
-	for _, c := range []struct {
-		p              Protocol
-		inliers, novel int
-	}{{MISO, 54_077, 980}, {SIMO, 5_923, 9_020}} {
-		task, err := sp.Task(c.p, "0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		novel := 0
-		for i, n := range task.Novel {
-			if n {
-				novel++
-			}
-			if n != ((sp.Test.Labels[i] == 0) == (c.p == MISO)) {
-				t.Fatalf("%s: test image %d of label %d is novel: %v", c.p, i, sp.Test.Labels[i], n)
-			}
-		}
-		if len(task.Inliers) != c.inliers || novel != c.novel {
-			t.Errorf("%s 0: %d inliers and %d novel, want %d and %d", c.p, len(task.Inliers), novel, c.inliers, c.novel)
-		}
-		for _, i := range task.Inliers {
-			if (sp.Train.Labels[i] == 0) != (c.p == SIMO) {
-				t.Fatalf("%s 0 trains on label %d", c.p, sp.Train.Labels[i])
-			}
+	for class := range 10 {
+		for _, c := range []struct {
+			p              Protocol
+			inliers, novel int
+		}{{MISO, 60_000 - mnistTrain[class], mnistTest[class]}, {SIMO, mnistTrain[class], 10_000 - mnistTest[class]}} {
+			checkRealTask(t, sp, c.p, class, c.inliers, c.novel)
 		}
 	}
 	// The first training image is the well-known five: label and ink.
@@ -70,6 +60,36 @@ func TestRealMNIST(t *testing.T) {
 	}
 	if sp.Train.Labels[0] != 5 || sum != 27525 {
 		t.Errorf("image 0 has label %d and sum %d, want 5 and 27525", sp.Train.Labels[0], sum)
+	}
+}
+
+func checkRealTask(t *testing.T, sp *Splits, p Protocol, class, inliers, novel int) {
+	t.Helper()
+	task, err := sp.Task(p, strconv.Itoa(class))
+	if err != nil {
+		t.Fatal(err)
+	}
+	positives := 0
+	for i, n := range task.Novel {
+		if n {
+			positives++
+		}
+		if n != ((sp.Test.Labels[i] == class) == (p == MISO)) {
+			t.Fatalf("%s %d: test image %d of label %d is novel: %v", p, class, i, sp.Test.Labels[i], n)
+		}
+	}
+	if len(task.Inliers) != inliers || positives != novel {
+		t.Errorf("%s %d: %d inliers and %d novel, want %d and %d", p, class, len(task.Inliers), positives, inliers, novel)
+	}
+	for _, i := range task.Inliers {
+		if (sp.Train.Labels[i] == class) != (p == SIMO) {
+			t.Fatalf("%s %d trains on label %d", p, class, sp.Train.Labels[i])
+		}
+	}
+	// A tenth of what is excluded, rounded down.
+	excluded := sp.Train.Len() - inliers
+	if err := task.AddNoise(sp.Train, .1, 1); err != nil || len(task.Noise) != excluded/10 || len(task.Inliers) != inliers+excluded/10 {
+		t.Errorf("%s %d: %d of %d excluded images as noise (%v)", p, class, len(task.Noise), excluded, err)
 	}
 }
 

@@ -153,26 +153,31 @@ func TestEvaluateEnds(t *testing.T) {
 	}
 }
 
-// Constants added to a term, or a factor on it, change no AUROC: min-max undoes
-// them. Whole numbers keep the arithmetic exact.
+// Constants added to either term, or a factor on one or both, change no AUROC:
+// min-max undoes them. Whole numbers keep the arithmetic exact.
 func TestRankInvariance(t *testing.T) {
 	test, novel := randomParts(1, 90, 3)
 	calib, _ := randomParts(2, 30, 3)
-	whole := func(p nln.Parts, offset, factor float64) nln.Parts {
+	type affine struct{ offset, factor float64 }
+	whole := func(p nln.Parts, e, d affine) nln.Parts {
 		q := p
 		q.Distance, q.Spaces = nil, inImage(nil, p.Len())
 		for i, v := range p.Spaces[0].Mean {
-			q.Spaces[0].Mean = append(q.Spaces[0].Mean, offset+factor*math.Round(64*v))
-			q.Distance = append(q.Distance, offset+factor*math.Round(8*p.Distance[i]))
+			q.Spaces[0].Mean = append(q.Spaces[0].Mean, e.offset+e.factor*math.Round(64*v))
+			q.Distance = append(q.Distance, d.offset+d.factor*math.Round(8*p.Distance[i]))
 		}
 		return q
 	}
-	want := evaluate(t, whole(test, 0, 1), novel, whole(calib, 0, 1))
-	for _, c := range []struct{ offset, factor float64 }{{1024, 1}, {0, 8}, {512, 4}, {0, .125}} {
-		got := evaluate(t, whole(test, c.offset, c.factor), novel, whole(calib, c.offset, c.factor))
+	as := affine{0, 1}
+	want := evaluate(t, whole(test, as, as), novel, whole(calib, as, as))
+	for _, c := range []struct{ e, d affine }{
+		{affine{1024, 1}, as}, {as, affine{1024, 1}}, {affine{1024, 1}, affine{512, 1}},
+		{affine{0, 8}, as}, {as, affine{0, 8}}, {affine{512, 4}, affine{512, 4}}, {affine{0, .125}, affine{64, 16}},
+	} {
+		got := evaluate(t, whole(test, c.e, c.d), novel, whole(calib, c.e, c.d))
 		for i := range want {
 			if got[i].AUROC != want[i].AUROC || got[i].Lo != want[i].Lo {
-				t.Errorf("%v + %v v: %+v, want AUROC %v", c.offset, c.factor, got[i], want[i].AUROC)
+				t.Errorf("error by %v, distance by %v: %+v, want AUROC %v", c.e, c.d, got[i], want[i].AUROC)
 			}
 		}
 	}
