@@ -29,23 +29,78 @@ inline int collect(uint64_t mask, int query, int first, const int32_t *scores, H
   return n;
 }
 
-// Plain C++, which the compiler turns into what the target has.
+// Vectors of 128 bits, which the compiler turns into what any target has; x86
+// has one instruction for pairs(), arm64 takes the plain form.
+typedef uint8_t Bytes8 __attribute__((vector_size(8)));
+typedef int8_t Chars8 __attribute__((vector_size(8)));
+typedef int16_t Short8 __attribute__((vector_size(16)));
+typedef int32_t Int4 __attribute__((vector_size(16)));
+
+// pairs returns a[0]b[0] + a[1]b[1] and so on. Each product fits in 16 bits:
+// 255 * 127 < 2^15.
+inline Int4 pairs(Short8 a, Short8 b) {
+#if defined(__x86_64__)
+  return Int4(_mm_madd_epi16(__m128i(a), __m128i(b)));
+#else
+  const Int4 both = Int4(a * b);
+  return ((both << 16) >> 16) + (both >> 16);
+#endif
+}
+
+// The four values of a query twice, as 16 bits each.
+inline Short8 query_pair(const int8_t *four) {
+  Chars8 twice;
+  std::memcpy(&twice, four, 4);
+  std::memcpy(reinterpret_cast<char *>(&twice) + 4, four, 4);
+  return __builtin_convertvector(twice, Short8);
+}
+
+// score8_plain stores the scores of 8 vectors for M queries, kTile apart. A sum
+// of 128 bits holds two halves of the sums of two vectors.
+template <int M>
+inline void score8_plain(const uint8_t *codes, const int32_t *norms, int quads, int shift, const int8_t *queries,
+                         int32_t *scores) {
+  Int4 sum[M][4] = {};
+  for (int d = 0; d < quads; d++, codes += 4 * kTile) {
+    Bytes8 bytes[4];
+    std::memcpy(bytes, codes, sizeof bytes);
+#pragma GCC unroll 2
+    for (int m = 0; m < M; m++) {
+      const Short8 q = query_pair(queries + (int64_t{m} * quads + d) * 4);
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; j++) sum[m][j] += pairs(__builtin_convertvector(bytes[j], Short8), q);
+    }
+  }
+  Int4 norm[2];
+  std::memcpy(norm, norms, sizeof norm);
+#pragma GCC unroll 2
+  for (int m = 0; m < M; m++) {
+#pragma GCC unroll 2
+    for (int j = 0; j < 2; j++) {
+      const Int4 a = sum[m][2 * j], b = sum[m][2 * j + 1];
+      const Int4 score = __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7) -
+                         (norm[j] >> shift);
+      std::memcpy(scores + m * kTile + 4 * j, &score, sizeof score);
+    }
+  }
+}
+
+// Two queries at a time, for which there are registers, through the whole tile.
 template <int M>
 int score_plain(const uint8_t *tile, const int32_t *norms, int quads, int shift, const int8_t *queries,
                 const int32_t *thresholds, Hit *hits) {
+  int32_t scores[M * kTile];
+  for (int m = 0; m < M; m += 2) {
+    const int8_t *q = queries + int64_t{m} * quads * 4;
+    for (int i = 0; i < kTile; i += 8) {
+      score8_plain<(M > 1 ? 2 : 1)>(tile + 4 * i, norms + i, quads, shift, q, scores + m * kTile + i);
+    }
+  }
   int found = 0;
   for (int m = 0; m < M; m++) {
-    int32_t sum[kTile];
-    for (int i = 0; i < kTile; i++) sum[i] = -(norms[i] >> shift);
-    for (int d = 0; d < quads; d++) {
-      const uint8_t *v = tile + int64_t{d} * 4 * kTile;
-      const int8_t *q = queries + (int64_t{m} * quads + d) * 4;
-      const int32_t a = q[0], b = q[1], c = q[2], e = q[3];
-      for (int i = 0; i < kTile; i++) sum[i] += a * v[4 * i] + b * v[4 * i + 1] + c * v[4 * i + 2] + e * v[4 * i + 3];
-    }
     uint64_t mask = 0;
-    for (int i = 0; i < kTile; i++) mask |= uint64_t{sum[i] >= thresholds[m]} << i;
-    found += collect(mask, m, 0, sum, hits + found);
+    for (int i = 0; i < kTile; i++) mask |= uint64_t{scores[m * kTile + i] >= thresholds[m]} << i;
+    found += collect(mask, m, 0, scores + m * kTile, hits + found);
   }
   return found;
 }
