@@ -28,8 +28,8 @@ def values(name, n):
 class Net:
     """Parameters by name, made on first use; norm buffers beside them."""
 
-    def __init__(self, cfg, scale=1):
-        self.cfg, self.params, self.buffers, self.scale = cfg, {}, {}, scale
+    def __init__(self, cfg, jitter=0):
+        self.cfg, self.params, self.buffers, self.jitter = cfg, {}, {}, jitter
 
     def param(self, name, shape, fan):
         if name not in self.params:
@@ -37,8 +37,8 @@ class Net:
             v = (2 * values(name, int(np.prod(shape))) - 1) * a
             if name.endswith("weight") and "norm" in name:
                 v = v + 1
-            v = v.astype(np.float32) * np.float32(self.scale)
-            self.params[name] = torch.tensor(v).reshape(shape).requires_grad_(True)
+            v = v * (1 + self.jitter * (2 * values("jitter " + name, v.size) - 1))
+            self.params[name] = torch.tensor(v.astype(np.float32)).reshape(shape).requires_grad_(True)
         return self.params[name]
 
     def conv(self, name, x, out, k, stride, pad):
@@ -225,8 +225,8 @@ def frozen(cfg):
 STEPS, BATCH, EVERY = 10, 12, 97
 
 
-def train(cfg, scale=1):
-    net, adams, losses = Net(cfg, scale), None, []
+def train(cfg, jitter=0):
+    net, adams, losses = Net(cfg, jitter), None, []
     for step in range(STEPS):
         n = BATCH * cfg["size"] ** 2
         x = torch.tensor(np.floor(values("images %d" % step, n) * 256).astype(np.float32) / np.float32(255))
@@ -252,11 +252,11 @@ def train(cfg, scale=1):
 
 
 def case(cfg):
-    """The training, and by how much PyTorch itself ends elsewhere when the start
-    is scaled by 1, 4 or 16 units in the last place: for each step the largest
-    difference of a loss, and the largest of a weight at the end."""
+    """The training, and by how much PyTorch itself ends elsewhere when each value
+    of the start is changed by up to 1, 4 or 16 units in the last place: for each
+    step the largest difference of a loss, and the largest of a weight at the end."""
     c = train(cfg)
-    others = [train(cfg, 1 + u * 2 ** -23) for u in (-16, -4, -1, 1, 4, 16)]
+    others = [train(cfg, u * 2 ** -23) for u in (-16, -4, -1, 1, 4, 16)]
     c["loss_spread"] = [float("%.2g" % max(abs(x - y) for o in others for x, y in zip(a, o["losses"][i])))
                         for i, a in enumerate(c["losses"])]
     c["weight_spread"] = float("%.2g" % max(abs(x - y) for o in others for n in c["weights"]
