@@ -61,6 +61,9 @@ CORE_CXXFLAGS := -std=c++17 $(CXXFLAGS) -fPIC -fvisibility=hidden -fopenmp \
 # A distance must be the same to the bit everywhere, so that nothing is fused;
 # -O3 unrolls the inner loops of the search into registers.
 SEARCH_CXXFLAGS := -O3 -ffp-contract=off
+# The kernels of the networks' blocks are plain loops for the compiler to turn
+# into vectors.
+BLOCKS_CXXFLAGS := -O3
 
 CORE_LDFLAGS := -shared -Wl,-soname,libnlncore.so -Wl,--no-undefined -Wl,-z,relro,-z,now \
 	-Wl,--version-script=$(OBJ)/exports.map $(if $(SANITIZE),-fsanitize=$(SANITIZE)) \
@@ -73,7 +76,7 @@ CORE_LIBS := -Wl,--as-needed $(if $(wildcard $(FAISS_DIRS:%=%/libfaiss.so)),-lfa
 core: $(CORE)
 
 # Written only when the commands change; then everything is built again.
-COMMANDS := $(CXX) | $(CORE_CXXFLAGS) | $(SEARCH_CXXFLAGS) | $(CORE_LDFLAGS) | $(CORE_LIBS) | $(SRCS)
+COMMANDS := $(CXX) | $(CORE_CXXFLAGS) | $(SEARCH_CXXFLAGS) | $(BLOCKS_CXXFLAGS) | $(CORE_LDFLAGS) | $(CORE_LIBS) | $(SRCS)
 $(OBJ)/commands: FORCE
 	@mkdir -p $(OBJ) $(OUT)/lib
 	@echo '$(COMMANDS)' | cmp -s - $@ || echo '$(COMMANDS)' > $@
@@ -86,7 +89,7 @@ $(OBJ)/exports.map: $(OBJ)/commands
 
 $(OBJ)/%.o: cgo/native/%.cc $(OBJ)/commands
 	@echo "  c++  $<"
-	@$(CXX) $(CORE_CXXFLAGS) $(if $(filter search%,$*),$(SEARCH_CXXFLAGS)) -MMD -MP -c -o $@ $<
+	@$(CXX) $(CORE_CXXFLAGS) $(if $(filter search%,$*),$(SEARCH_CXXFLAGS)) $(if $(filter blocks%,$*),$(BLOCKS_CXXFLAGS)) -MMD -MP -c -o $@ $<
 
 # Linked beside and renamed, so that a running program keeps the core it loaded.
 $(CORE): $(OBJS) $(OBJ)/exports.map

@@ -136,14 +136,32 @@ func (b *builder) convT(name string, in, out, k, stride, padding int) layer {
 	}
 }
 
+// kernel2x2 makes the parameters of a 2x2 convolution.
+func (b *builder) kernel2x2(name string, in, out int) (w, bias *torch.Owned) {
+	return b.param(name+".weight", glorot(4*in, 4*out), out, in, 2, 2), b.param(name+".bias", constant(0), out)
+}
+
 // conv2x2 is a 2x2 convolution that keeps rows and columns, as "same" does in
 // Keras: it adds no zeros before and one row and column after.
 func (b *builder) conv2x2(name string, in, out int) layer {
-	w := b.param(name+".weight", glorot(4*in, 4*out), out, in, 2, 2)
-	bias := b.param(name+".bias", constant(0), out)
+	w, bias := b.kernel2x2(name, in, out)
 	return func(p pass, x *torch.Tensor) *torch.Tensor {
 		return x.Pad(0, 1, 0, 1).Conv2D(w.In(p.s), bias.In(p.s), 1, 0)
 	}
+}
+
+// convPool2 is conv2x2, ReLU and a pooling of 2x2 windows to their maxima.
+func (b *builder) convPool2(name string, in, out int) layer {
+	w, bias := b.kernel2x2(name, in, out)
+	return func(p pass, x *torch.Tensor) *torch.Tensor { return x.ConvPool(w.In(p.s), bias.In(p.s)) }
+}
+
+// kernelT2x2 makes the parameters of a 2x2 transposed convolution. turned is the
+// kernel of the convolution that computes it.
+func (b *builder) kernelT2x2(name string, in, out int) (turned func(p pass) *torch.Tensor, bias *torch.Owned) {
+	w := b.param(name+".weight", glorot(4*in, 4*out), in, out, 2, 2) // PyTorch's order for transposed convolutions
+	bias = b.param(name+".bias", constant(0), out)
+	return func(p pass) *torch.Tensor { return w.In(p.s).Permute(1, 0, 2, 3).Flip(2, 3) }, bias
 }
 
 // convT2x2 is a 2x2 transposed convolution that keeps rows and columns, as
@@ -151,10 +169,26 @@ func (b *builder) conv2x2(name string, in, out int) layer {
 // the convolution with the turned kernel over the image with one row and column
 // of zeros before, which libtorch does faster.
 func (b *builder) convT2x2(name string, in, out int) layer {
-	w := b.param(name+".weight", glorot(4*in, 4*out), in, out, 2, 2) // PyTorch's order for transposed convolutions
-	bias := b.param(name+".bias", constant(0), out)
+	w, bias := b.kernelT2x2(name, in, out)
 	return func(p pass, x *torch.Tensor) *torch.Tensor {
-		return x.Pad(1, 0, 1, 0).Conv2D(w.In(p.s).Permute(1, 0, 2, 3).Flip(2, 3), bias.In(p.s), 1, 0)
+		return x.Pad(1, 0, 1, 0).Conv2D(w(p), bias.In(p.s), 1, 0)
+	}
+}
+
+// upConvT2x2 repeats each row and column, normalises, and is convT2x2, with ReLU
+// if relu is set. To normalise before the repetition is the same, but for the
+// running variance that is taken of a batch, whose values count four times then.
+func (b *builder) upConvT2x2(norm layer, name string, in, out int, relu bool) layer {
+	w, bias := b.kernelT2x2(name, in, out)
+	return func(p pass, x *torch.Tensor) *torch.Tensor {
+		if !p.batchStats {
+			return norm(p, x).UpConv(w(p), bias.In(p.s), relu)
+		}
+		x = norm(p, x.Upsample2D(2)).Pad(1, 0, 1, 0).Conv2D(w(p), bias.In(p.s), 1, 0)
+		if relu {
+			x = x.ReLUInPlace()
+		}
+		return x
 	}
 }
 
@@ -198,10 +232,6 @@ func dropout(rate float64) layer {
 		return p.noise.dropout(x, rate)
 	}
 }
-
-func pool2(_ pass, x *torch.Tensor) *torch.Tensor { return x.MaxPool2D(2, 2) }
-
-func up2(_ pass, x *torch.Tensor) *torch.Tensor { return x.Upsample2D(2) }
 
 func flatten(_ pass, x *torch.Tensor) *torch.Tensor { return x.Reshape(-1, rowLen(x.Shape())) }
 

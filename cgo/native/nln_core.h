@@ -170,6 +170,15 @@ NLN_API nln_status nln_conv_transpose2d(nln_tensor *x, nln_tensor *w, nln_tensor
 NLN_API nln_status nln_max_pool2d(nln_tensor *x, int64_t size, int64_t stride, nln_tensor **out);
 /* Nearest neighbour, by a whole factor. */
 NLN_API nln_status nln_upsample2d(nln_tensor *x, int64_t factor, nln_tensor **out);
+/* ReLU of the maxima of 2x2 windows. */
+NLN_API nln_status nln_relu_pool(nln_tensor *x, nln_tensor **out);
+/* The same of a convolution of x (N, C, H, W) with w (O, C, 2, 2), plus b (O),
+ * that keeps H and W: with a row and a column of zeros after the last. */
+NLN_API nln_status nln_conv_pool(nln_tensor *x, nln_tensor *w, nln_tensor *b, nln_tensor **out);
+/* nln_upsample2d by 2, then a convolution with w (O, C, 2, 2), plus b (O), that
+ * keeps H and W: with a row and a column of zeros before the first; then ReLU if
+ * relu != 0. */
+NLN_API nln_status nln_up_conv(nln_tensor *x, nln_tensor *w, nln_tensor *b, int32_t relu, nln_tensor **out);
 /* Over channels of x (N, C, H, W). With training != 0 it uses the batch's mean
  * and variance and moves the running ones: new = (1-momentum) old + momentum batch
  * (unbiased variance); else it uses the running ones. */

@@ -211,6 +211,37 @@ func (t *Tensor) Upsample2D(factor int) *Tensor {
 	}, t)
 }
 
+// ReLUPool returns the ReLU of the maxima of 2x2 windows of t (N, C, H, W), in
+// one pass; H and W must be even.
+func (t *Tensor) ReLUPool() *Tensor {
+	return t.s.op(func(out **C.nln_tensor) C.nln_status { return C.nln_relu_pool(t.p, out) }, t)
+}
+
+// ConvPool returns ReLUPool of the convolution of t (N, C, H, W) with w (O, C,
+// 2, 2) plus b (O), with one row and column of zeros after the last. For up to
+// four channels it is one pass, and the convolved map is never stored.
+func (t *Tensor) ConvPool(w, b *Tensor) *Tensor {
+	return t.s.op(func(out **C.nln_tensor) C.nln_status { return C.nln_conv_pool(t.p, w.p, b.p, out) }, t, w, b)
+}
+
+// UpConv returns the convolution with w (O, C, 2, 2) plus b (O) of t (N, C, H, W)
+// with each row and column repeated, and one row and column of zeros before the
+// first; its ReLU if relu is set. The repeated map is never made: four kernels
+// see t itself.
+func (t *Tensor) UpConv(w, b *Tensor, relu bool) *Tensor {
+	return t.s.op(func(out **C.nln_tensor) C.nln_status {
+		return C.nln_up_conv(t.p, w.p, b.p, flag(relu), out)
+	}, t, w, b)
+}
+
+// flag is a truth value for the core.
+func flag(b bool) C.int32_t {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 // BatchNorm parameters, one value for each channel.
 type BatchNorm struct {
 	Weight, Bias            *Tensor
@@ -223,13 +254,9 @@ type BatchNorm struct {
 // batch's mean and variance, moving the running ones (by the unbiased variance),
 // else by the running ones.
 func (t *Tensor) BatchNorm(bn BatchNorm, training bool) *Tensor {
-	var train C.int32_t
-	if training {
-		train = 1
-	}
 	return t.s.op(func(out **C.nln_tensor) C.nln_status {
 		return C.nln_batch_norm(t.p, bn.Weight.p, bn.Bias.p, bn.RunningMean.p, bn.RunningVar.p,
-			train, C.double(bn.Momentum), C.double(bn.Eps), out)
+			flag(training), C.double(bn.Momentum), C.double(bn.Eps), out)
 	}, t, bn.Weight, bn.Bias, bn.RunningMean, bn.RunningVar)
 }
 

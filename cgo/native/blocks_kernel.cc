@@ -1,0 +1,260 @@
+// blocks_kernel.cc: the kernels of blocks.h, compiled once for each level of
+// instructions out of the same plain C++, whose inner loops over kLanes or over
+// channels the compiler turns into vectors.
+#include "blocks.h"
+
+#include <cstdlib>
+#include <cstring>
+
+namespace nln::blocks {
+
+namespace {
+
+#define NLN_INLINE inline __attribute__((always_inline))
+
+// pick takes the largest of four values and 0, the first of equal ones.
+NLN_INLINE float pick(float a, float b, float c, float d, int32_t *index) {
+  float m = a;
+  int32_t i = 0;
+  i = b > m ? 1 : i, m = b > m ? b : m;
+  i = c > m ? 2 : i, m = c > m ? c : m;
+  i = d > m ? 3 : i, m = d > m ? d : m;
+  *index = m > 0 ? i : kNone;
+  // Not max(m, 0): the map of a network that has diverged must stay NaN.
+  return m <= 0 ? 0 : m;
+}
+
+NLN_INLINE void relu_pool(const float *x, Shape s, float *y, uint8_t *index) {
+  const int64_t c = s.channels, row = 2 * s.w * c;
+  for (int64_t i = 0; i < s.h; i++)
+    for (int64_t j = 0; j < s.w; j++) {
+      const float *p = x + 2 * i * row + 2 * j * c, *q = p + row;
+      float *out = y + (i * s.w + j) * c;
+      if (index) {
+        uint8_t *at = index + (i * s.w + j) * c;
+        for (int64_t k = 0; k < c; k++) {
+          int32_t which;
+          out[k] = pick(p[k], p[c + k], q[k], q[c + k], &which);
+          at[k] = static_cast<uint8_t>(which);
+        }
+      } else {
+        for (int64_t k = 0; k < c; k++) {
+          int32_t which;
+          out[k] = pick(p[k], p[c + k], q[k], q[c + k], &which);
+        }
+      }
+    }
+}
+
+NLN_INLINE void relu_pool_back(const float *gy, const uint8_t *index, Shape s, float *gx) {
+  const int64_t c = s.channels, row = 2 * s.w * c;
+  for (int64_t i = 0; i < s.h; i++)
+    for (int64_t j = 0; j < s.w; j++) {
+      float *p = gx + 2 * i * row + 2 * j * c, *q = p + row;
+      const float *g = gy + (i * s.w + j) * c;
+      const uint8_t *at = index + (i * s.w + j) * c;
+      for (int64_t k = 0; k < c; k++) {
+        const int32_t which = at[k];
+        const float v = g[k];
+        p[k] = which == 0 ? v : 0, p[c + k] = which == 1 ? v : 0;
+        q[k] = which == 2 ? v : 0, q[c + k] = which == 3 ? v : 0;
+      }
+    }
+}
+
+// The 3x3 values under a window and its convolution, plane by plane.
+struct Patch {
+  float v[kMaxChannels][9];
+};
+
+NLN_INLINE void take(const float *x, int planes, Shape s, int64_t i, int64_t j, Patch *p) {
+  const int64_t rows = 2 * s.h + 1, columns = 2 * s.w + 1;
+  for (int c = 0; c < planes; c++) {
+    const float *from = x + (c * rows + 2 * i) * columns + 2 * j;
+    for (int r = 0; r < 3; r++)
+      for (int k = 0; k < 3; k++) p->v[c][3 * r + k] = from[r * columns + k];
+  }
+}
+
+// corner[k] is where value k of a window begins in a Patch, tap[t] how much
+// further the kernel's value t looks.
+constexpr int corner[4] = {0, 1, 3, 4}, tap[4] = {0, 1, 3, 4};
+
+template <int Planes>
+NLN_INLINE void conv_pool(const float *x, const float *w, const float *bias, Shape s, float *y, uint8_t *index) {
+  const int64_t filters = (s.channels + kLanes - 1) / kLanes * kLanes;
+  for (int64_t f = 0; f < filters; f += kLanes) {
+    const int64_t count = s.channels - f < kLanes ? s.channels - f : kLanes;
+    float weight[Planes * 4][kLanes], start[kLanes];
+    for (int t = 0; t < Planes * 4; t++)
+      for (int l = 0; l < kLanes; l++) weight[t][l] = w[t * filters + f + l];
+    for (int l = 0; l < kLanes; l++) start[l] = bias[f + l];
+    for (int64_t i = 0; i < s.h; i++)
+      for (int64_t j = 0; j < s.w; j++) {
+        Patch p;
+        take(x, Planes, s, i, j, &p);
+        float a[4][kLanes];
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++)
+          for (int l = 0; l < kLanes; l++) a[k][l] = start[l];
+#pragma GCC unroll 4
+        for (int c = 0; c < Planes; c++)
+#pragma GCC unroll 4
+          for (int t = 0; t < 4; t++)
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; k++) {
+              const float v = p.v[c][corner[k] + tap[t]];
+              for (int l = 0; l < kLanes; l++) a[k][l] += weight[c * 4 + t][l] * v;
+            }
+        float best[kLanes];
+        int32_t which[kLanes];
+        for (int l = 0; l < kLanes; l++) best[l] = pick(a[0][l], a[1][l], a[2][l], a[3][l], &which[l]);
+        const int64_t at = (i * s.w + j) * s.channels + f;
+        if (count == kLanes) {
+          std::memcpy(y + at, best, sizeof best);
+          if (index)
+            for (int l = 0; l < kLanes; l++) index[at + l] = static_cast<uint8_t>(which[l]);
+          continue;
+        }
+        for (int64_t l = 0; l < count; l++) {
+          y[at + l] = best[l];
+          if (index) index[at + l] = static_cast<uint8_t>(which[l]);
+        }
+      }
+  }
+}
+
+// load takes the gradient of some filters of a pooled value and its index.
+NLN_INLINE void load(const float *gy, const uint8_t *index, int64_t count, float *g, int32_t *which) {
+  if (count == kLanes) {
+    for (int l = 0; l < kLanes; l++) g[l] = gy[l], which[l] = index[l];
+    return;
+  }
+  for (int l = 0; l < kLanes; l++) g[l] = l < count ? gy[l] : 0, which[l] = l < count ? index[l] : kNone;
+}
+
+template <int Planes>
+NLN_INLINE void conv_pool_back(const float *x, const float *gy, const uint8_t *index, Shape s, float *gw, float *gbias) {
+  const int64_t filters = (s.channels + kLanes - 1) / kLanes * kLanes;
+  for (int64_t f = 0; f < filters; f += kLanes) {
+    const int64_t count = s.channels - f < kLanes ? s.channels - f : kLanes;
+    float sum[Planes * 4][kLanes] = {}, total[kLanes] = {};
+    for (int64_t i = 0; i < s.h; i++)
+      for (int64_t j = 0; j < s.w; j++) {
+        Patch p;
+        take(x, Planes, s, i, j, &p);
+        const int64_t at = (i * s.w + j) * s.channels + f;
+        float g[kLanes];
+        int32_t which[kLanes];
+        load(gy + at, index + at, count, g, which);
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++) {
+          float part[kLanes];
+          for (int l = 0; l < kLanes; l++) part[l] = which[l] == k ? g[l] : 0;
+          for (int l = 0; l < kLanes; l++) total[l] += part[l];
+#pragma GCC unroll 4
+          for (int c = 0; c < Planes; c++)
+#pragma GCC unroll 4
+            for (int t = 0; t < 4; t++) {
+              const float v = p.v[c][corner[k] + tap[t]];
+              for (int l = 0; l < kLanes; l++) sum[c * 4 + t][l] += part[l] * v;
+            }
+        }
+      }
+    for (int t = 0; t < Planes * 4; t++)
+      for (int l = 0; l < kLanes; l++) gw[t * filters + f + l] += sum[t][l];
+    for (int l = 0; l < kLanes; l++) gbias[f + l] += total[l];
+  }
+}
+
+template <int Planes>
+NLN_INLINE void conv_pool_back_image(const float *w, const float *gy, const uint8_t *index, Shape s, float *gx) {
+  const int64_t filters = (s.channels + kLanes - 1) / kLanes * kLanes;
+  const int64_t rows = 2 * s.h + 1, columns = 2 * s.w + 1;
+  for (int64_t i = 0; i < s.h; i++)
+    for (int64_t j = 0; j < s.w; j++) {
+      float sum[4][Planes * 4][kLanes] = {};
+      for (int64_t f = 0; f < filters; f += kLanes) {
+        const int64_t count = s.channels - f < kLanes ? s.channels - f : kLanes;
+        const int64_t at = (i * s.w + j) * s.channels + f;
+        float g[kLanes];
+        int32_t which[kLanes];
+        load(gy + at, index + at, count, g, which);
+        for (int k = 0; k < 4; k++) {
+          float part[kLanes];
+          for (int l = 0; l < kLanes; l++) part[l] = which[l] == k ? g[l] : 0;
+          for (int t = 0; t < Planes * 4; t++)
+            for (int l = 0; l < kLanes; l++) sum[k][t][l] += part[l] * w[t * filters + f + l];
+        }
+      }
+      for (int c = 0; c < Planes; c++)
+        for (int k = 0; k < 4; k++)
+          for (int t = 0; t < 4; t++) {
+            float all = 0;
+            for (int l = 0; l < kLanes; l++) all += sum[k][c * 4 + t][l];
+            const int64_t at = corner[k] + tap[t];
+            gx[(c * rows + 2 * i + at / 3) * columns + 2 * j + at % 3] += all;
+          }
+    }
+}
+
+// NLN_PLANES calls a template for a number of planes known when compiling.
+#define NLN_PLANES(call)     \
+  switch (planes) {          \
+    case 1: call(1); break;  \
+    case 2: call(2); break;  \
+    case 3: call(3); break;  \
+    case 4: call(4); break;  \
+  }
+
+#define NLN_LEVEL(name, target)                                                                                       \
+  target void name##_relu_pool(const float *x, Shape s, float *y, uint8_t *index) { relu_pool(x, s, y, index); }      \
+  target void name##_relu_pool_back(const float *gy, const uint8_t *index, Shape s, float *gx) {                      \
+    relu_pool_back(gy, index, s, gx);                                                                                 \
+  }                                                                                                                   \
+  target void name##_conv_pool(const float *x, int planes, const float *w, const float *bias, Shape s, float *y,      \
+                               uint8_t *index) {                                                                      \
+    NLN_PLANES(NLN_FORWARD)                                                                                           \
+  }                                                                                                                   \
+  target void name##_conv_pool_back(const float *x, int planes, const float *gy, const uint8_t *index, Shape s,       \
+                                    float *gw, float *gbias) {                                                        \
+    NLN_PLANES(NLN_BACK)                                                                                              \
+  }                                                                                                                   \
+  target void name##_conv_pool_back_image(const float *w, int planes, const float *gy, const uint8_t *index, Shape s, \
+                                          float *gx) {                                                                \
+    NLN_PLANES(NLN_BACK_IMAGE)                                                                                        \
+  }                                                                                                                   \
+  constexpr Level name{#name, name##_relu_pool, name##_relu_pool_back, name##_conv_pool, name##_conv_pool_back,       \
+                       name##_conv_pool_back_image};
+
+#define NLN_FORWARD(n) conv_pool<n>(x, w, bias, s, y, index)
+#define NLN_BACK(n) conv_pool_back<n>(x, gy, index, s, gw, gbias)
+#define NLN_BACK_IMAGE(n) conv_pool_back_image<n>(w, gy, index, s, gx)
+
+NLN_LEVEL(plain, )
+#if defined(__x86_64__)
+NLN_LEVEL(avx2, __attribute__((target("avx2,fma"))))
+NLN_LEVEL(avx512, __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512"))))
+#endif
+
+const Level &choose() {
+  const char *want = std::getenv("NLN_ISA");
+#if defined(__x86_64__)
+  const bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  const bool half = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (wide && (!want || std::strcmp(want, "avx512") == 0)) return avx512;
+  if (half && (!want || std::strcmp(want, "avx2") == 0)) return avx2;
+#endif
+  (void)want;
+  return plain;
+}
+
+}  // namespace
+
+const Level &fastest() {
+  static const Level &level = choose();
+  return level;
+}
+
+}  // namespace nln::blocks

@@ -1,0 +1,173 @@
+package torch
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// blockTol bounds the difference between a block and the operations that it
+// stands for, relative to the largest value: both are sums of up to some hundred
+// products in float32, in another order.
+const blockTol = 2e-5
+
+// A block is an operation and the ones that it stands for, which take images,
+// kernel and bias.
+type block struct {
+	name        string
+	fast, plain func(x, w, b *Tensor) *Tensor
+}
+
+var blocks = []block{
+	{"relu pool", func(x, _, _ *Tensor) *Tensor { return x.ReLUPool() },
+		func(x, _, _ *Tensor) *Tensor { return x.ReLU().MaxPool2D(2, 2) }},
+	{"conv pool", (*Tensor).ConvPool,
+		func(x, w, b *Tensor) *Tensor { return x.Pad(0, 1, 0, 1).Conv2D(w, b, 1, 0).ReLU().MaxPool2D(2, 2) }},
+	{"up conv", func(x, w, b *Tensor) *Tensor { return x.UpConv(w, b, false) },
+		func(x, w, b *Tensor) *Tensor { return x.Upsample2D(2).Pad(1, 0, 1, 0).Conv2D(w, b, 1, 0) }},
+	{"up conv relu", func(x, w, b *Tensor) *Tensor { return x.UpConv(w, b, true) },
+		func(x, w, b *Tensor) *Tensor { return x.Upsample2D(2).Pad(1, 0, 1, 0).Conv2D(w, b, 1, 0).ReLU() }},
+}
+
+// outcome runs f on the values and returns its result and the gradients of the
+// images, the kernel and the bias for a fixed weighting of the result.
+func outcome(t *testing.T, f func(x, w, b *Tensor) *Tensor, owned []*Owned, weight []float32) (out []float32, grads [][]float32) {
+	t.Helper()
+	s := NewGradScope(CPU)
+	defer s.Close()
+	y := f(owned[0].In(s), owned[1].In(s), owned[2].In(s))
+	out = y.Floats()
+	loss := y.Mul(s.FromFloats(weight[:len(out)], y.Shape()...)).Sum()
+	for _, g := range s.Grad(loss, owned, false) {
+		if g == nil {
+			grads = append(grads, nil)
+			continue
+		}
+		grads = append(grads, g.Floats())
+	}
+	if s.Err() != nil {
+		t.Fatal(s.Err())
+	}
+	return out, grads
+}
+
+func normal(rng *rand.Rand, n int) []float32 {
+	v := make([]float32, n)
+	for i := range v {
+		v[i] = float32(rng.NormFloat64())
+	}
+	return v
+}
+
+func TestBlocks(t *testing.T) {
+	atEnd(t)
+	const seed = 7
+	rng := rand.New(rand.NewPCG(seed, 1))
+	for _, c := range []struct{ n, channels, filters, h, w int }{
+		{1, 1, 1, 2, 2}, {3, 1, 32, 28, 28}, {2, 3, 32, 8, 12}, {7, 2, 20, 4, 6}, {2, 4, 33, 6, 4},
+		{2, 5, 16, 4, 4}, {5, 32, 64, 14, 14}, {3, 8, 1, 6, 6}, {4, 16, 3, 4, 2}, {64, 1, 8, 6, 6},
+	} {
+		shapes := [][]int{{c.n, c.channels, c.h, c.w}, {c.filters, c.channels, 2, 2}, {c.filters}}
+		var owned []*Owned
+		for _, shape := range shapes {
+			size := 1
+			for _, d := range shape {
+				size *= d
+			}
+			o, err := NewOwned(CPU, normal(rng, size), shape...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := o.SetRequiresGrad(true); err != nil {
+				t.Fatal(err)
+			}
+			owned = append(owned, o)
+		}
+		weight := normal(rng, 4*c.n*c.h*c.w*max(c.filters, c.channels))
+		for _, b := range blocks {
+			t.Run(fmt.Sprintf("%s/%v", b.name, c), func(t *testing.T) {
+				got, gotGrads := outcome(t, b.fast, owned, weight)
+				want, wantGrads := outcome(t, b.plain, owned, weight)
+				within(t, "result", got, want)
+				for i, what := range []string{"images", "kernel", "bias"} {
+					within(t, "gradient of the "+what, gotGrads[i], wantGrads[i])
+				}
+				if t.Failed() {
+					t.Logf("seed %d", seed)
+				}
+			})
+		}
+		for _, o := range owned {
+			o.Close()
+		}
+	}
+}
+
+// within fails unless the values are equal up to blockTol of the largest.
+func within(t *testing.T, what string, got, want []float32) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s has %d values, want %d", what, len(got), len(want))
+	}
+	var largest float64 = 1
+	for _, v := range want {
+		largest = max(largest, float64(v), -float64(v))
+	}
+	for i := range want {
+		if d := float64(got[i] - want[i]); !(d <= blockTol*largest && -d <= blockTol*largest) {
+			t.Fatalf("value %d of the %s is %v, want %v", i, what, got[i], want[i])
+		}
+	}
+}
+
+// The core takes the fastest instructions that the processor has; the others
+// must give the same. It chooses once, so each gets a process of its own.
+func TestBlocksOfEachLevel(t *testing.T) {
+	if os.Getenv("NLN_ISA") != "" {
+		t.Skip("this is the process of one level")
+	}
+	for _, level := range []string{"plain", "avx2"} { // where there is no AVX2, both are plain
+		cmd := exec.Command(os.Args[0], "-test.run=^TestBlocks$")
+		cmd.Env = append(os.Environ(), "NLN_ISA="+level)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", level, err, out)
+		}
+	}
+}
+
+func TestBlocksRefuse(t *testing.T) {
+	atEnd(t)
+	for name, f := range map[string]func(s *Scope) *Tensor{
+		"odd rows":       func(s *Scope) *Tensor { return s.Full(1, 1, 2, 3, 4).ReLUPool() },
+		"odd columns":    func(s *Scope) *Tensor { return s.Full(1, 1, 1, 2, 3).ConvPool(s.Full(1, 4, 1, 2, 2), s.Full(0, 4)) },
+		"other channels": func(s *Scope) *Tensor { return s.Full(1, 1, 1, 2, 2).ConvPool(s.Full(1, 4, 3, 2, 2), s.Full(0, 4)) },
+		"3x3 kernel": func(s *Scope) *Tensor {
+			return s.Full(1, 1, 1, 2, 2).UpConv(s.Full(1, 4, 1, 3, 3), s.Full(0, 4), false)
+		},
+		"too few biases":  func(s *Scope) *Tensor { return s.Full(1, 1, 1, 2, 2).ConvPool(s.Full(1, 4, 1, 2, 2), s.Full(0, 3)) },
+		"three dimension": func(s *Scope) *Tensor { return s.Full(1, 2, 2, 2).ReLUPool() },
+	} {
+		s := NewScope(CPU)
+		if f(s); s.Err() == nil {
+			t.Errorf("%s: no error", name)
+		}
+		s.Close()
+	}
+}
+
+// A diverged network must not look sound.
+func TestBlocksKeepNaN(t *testing.T) {
+	atEnd(t)
+	s := NewScope(CPU)
+	defer s.Close()
+	nan := s.Full(0, 1, 1, 4, 4).Div(s.Full(0, 1, 1, 4, 4))
+	for _, y := range []*Tensor{nan.ReLUPool(), nan.ConvPool(s.Full(1, 2, 1, 2, 2), s.Full(0, 2)), nan.UpConv(s.Full(1, 2, 1, 2, 2), s.Full(0, 2), true)} {
+		for _, v := range y.Floats() {
+			if v == v {
+				t.Errorf("%v of NaN", v)
+			}
+		}
+	}
+}
