@@ -1,0 +1,81 @@
+// Command roofline measures what the machine gives at best, through the same
+// library that the networks run on: products of 1024x1024 matrices and copying
+// through memory. It prints a line of JSON; see Result.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/nlnctl/nlnctl/cgo/torch"
+)
+
+// Result is what is printed: the best of several runs, which other work on the
+// machine disturbs least.
+type Result struct {
+	Threads int     `json:"threads"`
+	GEMM    float64 `json:"gemm_gflops"` // float32
+	Copy    float64 `json:"copy_gbs"`    // bytes read and bytes written, 1e9 a second
+}
+
+const (
+	side   = 1024
+	values = 64 << 20 // 256 MB, beyond every cache
+	runs   = 12
+)
+
+func main() {
+	threads := flag.Int("threads", 1, "threads to compute with")
+	flag.Parse()
+	r, err := measure(*threads)
+	if err == nil {
+		err = json.NewEncoder(os.Stdout).Encode(r)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "roofline:", err)
+		os.Exit(1)
+	}
+}
+
+func measure(threads int) (r Result, err error) {
+	r.Threads = threads
+	if err := torch.SetThreads(threads); err != nil {
+		return r, err
+	}
+	err = torch.Run(func() error {
+		s := torch.NewScope(torch.CPU)
+		a, b := s.Full(1.5, side, side), s.Full(.5, side, side)
+		seconds, err := best(s, func() *torch.Tensor { return a.MatMul(b) }, a, b)
+		r.GEMM = 2 * side * side * side / seconds / 1e9
+		s.Close()
+		return err
+	})
+	if err != nil {
+		return r, err
+	}
+	err = torch.Run(func() error {
+		s := torch.NewScope(torch.CPU)
+		x := s.Full(1, values)
+		seconds, err := best(s, func() *torch.Tensor { return x.Affine(1.5, 0) }, x)
+		r.Copy = 2 * 4 * values / seconds / 1e9
+		s.Close()
+		return err
+	})
+	return r, err
+}
+
+// best returns the shortest time of f, whose result is freed after each run.
+func best(s *torch.Scope, f func() *torch.Tensor, keep ...*torch.Tensor) (seconds float64, err error) {
+	for i := range runs {
+		start := time.Now()
+		f()
+		if t := time.Since(start).Seconds(); i == 0 || t < seconds {
+			seconds = t
+		}
+		s.Release(keep...)
+	}
+	return seconds, s.Err()
+}
