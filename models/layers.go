@@ -141,16 +141,14 @@ func (b *builder) kernel2x2(name string, in, out int) (w, bias *torch.Owned) {
 	return b.param(name+".weight", glorot(4*in, 4*out), out, in, 2, 2), b.param(name+".bias", constant(0), out)
 }
 
-// conv2x2 is a 2x2 convolution that keeps rows and columns, as "same" does in
-// Keras: it adds no zeros before and one row and column after.
-func (b *builder) conv2x2(name string, in, out int) layer {
+// convReLU2 is a 2x2 convolution that keeps rows and columns, as "same" does in
+// Keras, and ReLU: it adds no zeros before and one row and column after.
+func (b *builder) convReLU2(name string, in, out int) layer {
 	w, bias := b.kernel2x2(name, in, out)
-	return func(p pass, x *torch.Tensor) *torch.Tensor {
-		return x.Pad(0, 1, 0, 1).Conv2D(w.In(p.s), bias.In(p.s), 1, 0)
-	}
+	return func(p pass, x *torch.Tensor) *torch.Tensor { return x.Conv2x2(w.In(p.s), bias.In(p.s), false, true) }
 }
 
-// convPool2 is conv2x2, ReLU and a pooling of 2x2 windows to their maxima.
+// convPool2 is convReLU2 and a pooling of 2x2 windows to their maxima.
 func (b *builder) convPool2(name string, in, out int) layer {
 	w, bias := b.kernel2x2(name, in, out)
 	return func(p pass, x *torch.Tensor) *torch.Tensor { return x.ConvPool(w.In(p.s), bias.In(p.s)) }
@@ -164,19 +162,17 @@ func (b *builder) kernelT2x2(name string, in, out int) (turned func(p pass) *tor
 	return func(p pass) *torch.Tensor { return w.In(p.s).Permute(1, 0, 2, 3).Flip(2, 3) }, bias
 }
 
-// convT2x2 is a 2x2 transposed convolution that keeps rows and columns, as
-// "same" does in Keras: the first ones of the full result. It is computed as
-// the convolution with the turned kernel over the image with one row and column
-// of zeros before, which libtorch does faster.
-func (b *builder) convT2x2(name string, in, out int) layer {
+// convTReLU2 is a 2x2 transposed convolution that keeps rows and columns, as
+// "same" does in Keras, the first ones of the full result, and ReLU. It is the
+// convolution with the turned kernel over the image with one row and column of
+// zeros before.
+func (b *builder) convTReLU2(name string, in, out int) layer {
 	w, bias := b.kernelT2x2(name, in, out)
-	return func(p pass, x *torch.Tensor) *torch.Tensor {
-		return x.Pad(1, 0, 1, 0).Conv2D(w(p), bias.In(p.s), 1, 0)
-	}
+	return func(p pass, x *torch.Tensor) *torch.Tensor { return x.Conv2x2(w(p), bias.In(p.s), true, true) }
 }
 
-// upConvT2x2 repeats each row and column, normalises, and is convT2x2, with ReLU
-// if relu is set. To normalise before the repetition is the same, but for the
+// upConvT2x2 repeats each row and column, normalises, and is a transposed
+// convolution as that of convTReLU2, with ReLU if relu is set. To normalise before the repetition is the same, but for the
 // running variance that is taken of a batch, whose values count four times then.
 func (b *builder) upConvT2x2(norm layer, name string, in, out int, relu bool) layer {
 	w, bias := b.kernelT2x2(name, in, out)
@@ -184,11 +180,7 @@ func (b *builder) upConvT2x2(norm layer, name string, in, out int, relu bool) la
 		if !p.batchStats {
 			return norm(p, x).UpConv(w(p), bias.In(p.s), relu)
 		}
-		x = norm(p, x.Upsample2D(2)).Pad(1, 0, 1, 0).Conv2D(w(p), bias.In(p.s), 1, 0)
-		if relu {
-			x = x.ReLUInPlace()
-		}
-		return x
+		return norm(p, x.Upsample2D(2)).Conv2x2(w(p), bias.In(p.s), true, relu)
 	}
 }
 

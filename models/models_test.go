@@ -177,9 +177,9 @@ func equal(t *testing.T, what string, got, want []float32) {
 
 func TestSamePadding(t *testing.T) {
 	atEnd(t)
-	conv := ones(t, (*builder).conv2x2)
+	conv := ones(t, (*builder).convReLU2)
 	equal(t, "conv of ones", apply(t, conv, []float32{1, 1, 1, 1, 1, 1, 1, 1, 1}, 1, 1, 3, 3), []float32{4, 4, 2, 4, 4, 2, 2, 2, 1})
-	convT := ones(t, (*builder).convT2x2)
+	convT := ones(t, (*builder).convTReLU2)
 	equal(t, "transposed conv of the first pixel", apply(t, convT, []float32{1, 0, 0, 0, 0, 0, 0, 0, 0}, 1, 1, 3, 3), []float32{1, 1, 0, 1, 1, 0, 0, 0, 0})
 	equal(t, "transposed conv of the last pixel", apply(t, convT, []float32{0, 0, 0, 0, 0, 0, 0, 0, 1}, 1, 1, 3, 3), []float32{0, 0, 0, 0, 0, 0, 0, 0, 1})
 }
@@ -192,7 +192,7 @@ const convTol = 1e-5
 func TestConvT2x2IsTheTransposedConvolution(t *testing.T) {
 	atEnd(t)
 	b := &builder{dev: torch.CPU, seed: 5}
-	l := b.convT2x2("l", 3, 4)
+	l := b.convTReLU2("l", 3, 4)
 	defer b.params[0].Close()
 	defer b.params[1].Close()
 	b.params[1].Set([]float32{.1, .2, .3, .4})
@@ -203,7 +203,7 @@ func TestConvT2x2IsTheTransposedConvolution(t *testing.T) {
 	}
 	got := apply(t, l, x, 2, 3, 5, 6)
 	want := apply(t, func(p pass, x *torch.Tensor) *torch.Tensor {
-		return x.ConvTranspose2D(b.params[0].In(p.s), b.params[1].In(p.s), 1, 0).Narrow(2, 0, 5).Narrow(3, 0, 6)
+		return x.ConvTranspose2D(b.params[0].In(p.s), b.params[1].In(p.s), 1, 0).Narrow(2, 0, 5).Narrow(3, 0, 6).ReLU()
 	}, x, 2, 3, 5, 6)
 	for i := range want {
 		if math.Abs(float64(got[i]-want[i])) > convTol {

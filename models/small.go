@@ -25,7 +25,7 @@ func smallTrunk(b *builder, c Config) (trunk chain, features int) {
 	return chain{
 		b.convPool2("conv1", c.Shape.C, f[0]), b.norm("norm1", c.Norm, f[0]), // (N, f0, 2h, 2w)
 		b.convPool2("conv2", f[0], f[1]), b.norm("norm2", c.Norm, f[1]), // (N, f1, h, w)
-		b.conv2x2("conv3", f[1], f[2]), relu, b.norm("norm3", c.Norm, f[2]), // (N, f2, h, w)
+		b.convReLU2("conv3", f[1], f[2]), b.norm("norm3", c.Norm, f[2]), // (N, f2, h, w)
 		flatten,
 	}, f[2] * h * w
 }
@@ -43,7 +43,7 @@ func smallDecoder(b *builder, c Config) chain {
 	h, w := c.Shape.H/4, c.Shape.W/4
 	return chain{
 		b.dense("dense", c.Latent, g[0]*h*w), relu, unflatten(g[0], h, w), // (N, g0, h, w)
-		b.convT2x2("conv1", g[0], g[1]), relu, // (N, g1, h, w)
+		b.convTReLU2("conv1", g[0], g[1]),                                            // (N, g1, h, w)
 		b.upConvT2x2(b.norm("norm1", c.Norm, g[1]), "conv2", g[1], g[2], true),       // (N, g2, 2h, 2w)
 		b.upConvT2x2(b.norm("norm2", c.Norm, g[2]), "conv3", g[2], c.Shape.C, false), // (N, C, 4h, 4w)
 	}

@@ -22,10 +22,48 @@ struct Shape {
   int64_t channels;  // of it
 };
 
+// A Segment is a run of values, from `offset` on.
+struct Segment {
+  int64_t offset, count;
+};
+
+// A Factor is the left factor of a product, a matrix whose rows need not be
+// stored: row i is what the segments give from values + at[i] on, one after the
+// other. The patches of a map under a kernel are such rows, two runs each where
+// the channels are last, so that a convolution is a product without copies.
+struct Factor {
+  const float *values;
+  const int32_t *at;
+  int64_t rows;
+  const Segment *segment;
+  int segments;
+};
+
 // A Level is one set of instructions; all give the same values but for the
 // rounding of fused multiplications.
 struct Level {
   const char *name;
+
+  // The columns of a panel. The right factor of a product is laid out in panels,
+  // one after the other: (panel, row, column of the panel), the last one filled
+  // up with zeros.
+  int width;
+
+  // Row i of the product of x and w, plus bias, goes to y + to[i], `columns`
+  // values; with relu no less than 0. bias has a multiple of `width` values.
+  void (*multiply)(const Factor &x, const float *w, const float *bias, int64_t columns, bool relu, float *y,
+                   const int32_t *to);
+
+  // Adds to sum, laid out in panels, the product of the transpose of x and g,
+  // whose row i is g + from[i], `columns` values; up to width - 1 more are read
+  // and do not matter. Value k of a row of x is at offset[k], `depth` in all; its
+  // segments do not matter.
+  void (*outer)(const Factor &x, const int32_t *offset, int64_t depth, const float *g, const int32_t *from,
+                int64_t columns, float *sum);
+
+  // Copies a row of a gradient, w pixels of c channels, to gx: all of it, or where
+  // y, the result of a ReLU, is positive. Adds it to sum, a value a channel.
+  void (*pass)(const float *gy, const float *y, int64_t w, int64_t c, float *gx, float *sum);
 
   // Maxima of the 2x2 windows of one map x (2h, 2w, channels), no less than 0,
   // in y, and which value of its window each is, row by row, in index, which may

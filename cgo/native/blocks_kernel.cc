@@ -1,6 +1,7 @@
 // blocks_kernel.cc: the kernels of blocks.h, compiled once for each level of
-// instructions out of the same plain C++, whose inner loops over kLanes or over
-// channels the compiler turns into vectors.
+// instructions out of the same C++: plain loops over kLanes or over channels,
+// which the compiler turns into vectors, and the products of
+// blocks_products.inc, which name the vectors themselves.
 #include "blocks.h"
 
 #include <cstdlib>
@@ -22,6 +23,20 @@ NLN_INLINE float pick(float a, float b, float c, float d, int32_t *index) {
   *index = m > 0 ? i : kNone;
   // Not max(m, 0): the map of a network that has diverged must stay NaN.
   return m <= 0 ? 0 : m;
+}
+
+NLN_INLINE void pass(const float *gy, const float *y, int64_t w, int64_t c, float *gx, float *sum) {
+  for (int64_t j = 0; j < w; j++, gy += c, gx += c) {
+    if (y) {
+      for (int64_t k = 0; k < c; k++) {
+        const float v = y[k] <= 0 ? 0 : gy[k];
+        gx[k] = v, sum[k] += v;
+      }
+      y += c;
+    } else {
+      for (int64_t k = 0; k < c; k++) gx[k] = gy[k], sum[k] += gy[k];
+    }
+  }
 }
 
 NLN_INLINE void relu_pool(const float *x, Shape s, float *y, uint8_t *index) {
@@ -208,6 +223,9 @@ NLN_INLINE void conv_pool_back_image(const float *w, const float *gy, const uint
   }
 
 #define NLN_LEVEL(name, target)                                                                                       \
+  target void name##_pass(const float *gy, const float *y, int64_t w, int64_t c, float *gx, float *sum) {              \
+    pass(gy, y, w, c, gx, sum);                                                                                       \
+  }                                                                                                                   \
   target void name##_relu_pool(const float *x, Shape s, float *y, uint8_t *index) { relu_pool(x, s, y, index); }      \
   target void name##_relu_pool_back(const float *gy, const uint8_t *index, Shape s, float *gx) {                      \
     relu_pool_back(gy, index, s, gx);                                                                                 \
@@ -224,17 +242,43 @@ NLN_INLINE void conv_pool_back_image(const float *w, const float *gy, const uint
                                           float *gx) {                                                                \
     NLN_PLANES(NLN_BACK_IMAGE)                                                                                        \
   }                                                                                                                   \
-  constexpr Level name{#name, name##_relu_pool, name##_relu_pool_back, name##_conv_pool, name##_conv_pool_back,       \
+  constexpr Level name{#name, name##_products::kWidth, name##_products::multiply, name##_products::outer, name##_pass, name##_relu_pool, name##_relu_pool_back, name##_conv_pool, name##_conv_pool_back,       \
                        name##_conv_pool_back_image};
 
 #define NLN_FORWARD(n) conv_pool<n>(x, w, bias, s, y, index)
 #define NLN_BACK(n) conv_pool_back<n>(x, gy, index, s, gw, gbias)
 #define NLN_BACK_IMAGE(n) conv_pool_back_image<n>(w, gy, index, s, gx)
 
-NLN_LEVEL(plain, )
+#define NLN_TARGET
+#define NLN_BYTES 16
+#define NLN_ROWS 6
+namespace plain_products {
+#include "blocks_products.inc"
+}
+NLN_LEVEL(plain, NLN_TARGET)
+
 #if defined(__x86_64__)
-NLN_LEVEL(avx2, __attribute__((target("avx2,fma"))))
-NLN_LEVEL(avx512, __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512"))))
+
+#undef NLN_TARGET
+#undef NLN_BYTES
+#define NLN_TARGET __attribute__((target("avx2,fma")))
+#define NLN_BYTES 32
+namespace avx2_products {
+#include "blocks_products.inc"
+}
+NLN_LEVEL(avx2, NLN_TARGET)
+
+#undef NLN_TARGET
+#undef NLN_BYTES
+#undef NLN_ROWS
+#define NLN_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512")))
+#define NLN_BYTES 64
+#define NLN_ROWS 8
+namespace avx512_products {
+#include "blocks_products.inc"
+}
+NLN_LEVEL(avx512, NLN_TARGET)
+
 #endif
 
 const Level &choose() {

@@ -10,6 +10,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "blocks.h"
+#include "torch_conv.h"
 
 using namespace nln;
 using torch::autograd::AutogradContext;
@@ -141,24 +142,18 @@ struct ConvPool : torch::autograd::Function<ConvPool> {
   }
 };
 
-bool records(const at::Tensor &x) { return at::GradMode::is_enabled() && x.requires_grad(); }
-
-// phases turns a 2x2 kernel over a map that is twice as large into four over the
-// map itself, one for each place (a, b) in the 2x2 copies of a value. The copy at
-// a = 0 sees the row before and its own; that at a = 1 sees its own twice.
-at::Tensor phases(const at::Tensor &w) {
-  const float one[2][2][2] = {{{1, 0}, {0, 1}}, {{0, 0}, {1, 1}}};  // [a][row of the small map][row of the kernel]
-  float t[4][16];
-  for (int u = 0; u < 2; u++)
-    for (int v = 0; v < 2; v++)
-      for (int a = 0; a < 2; a++)
-        for (int b = 0; b < 2; b++)
-          for (int r = 0; r < 2; r++)
-            for (int s = 0; s < 2; s++) t[2 * u + v][8 * a + 4 * b + 2 * r + s] = one[a][r][u] * one[b][s][v];
-  const at::Tensor fold = at::from_blob(t, {4, 16}).clone().to(w.device());
-  const int64_t o = w.size(0), c = w.size(1);
-  return at::matmul(w.reshape({o * c, 4}), fold).reshape({o, c, 2, 2, 2, 2}).permute({2, 3, 0, 1, 4, 5}).reshape({4 * o, c, 2, 2});
+void check_kernel(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b) {
+  if (x.dim() != 4 || w.dim() != 4 || w.size(1) != x.size(1) || w.size(2) != 2 || w.size(3) != 2 || b.numel() != w.size(0))
+    invalid(c10::str("have shape ", x.sizes(), ", a kernel of ", w.sizes(), " and ", b.numel(), " biases, want (N, C, H, W), (O, C, 2, 2) and O"));
 }
+
+// bordered is what conv2x2 computes, out of libtorch's operations.
+at::Tensor bordered(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b, bool before) {
+  const int64_t first = before, last = !before;
+  return at::conv2d(at::constant_pad_nd(x, {first, last, first, last}, 0), w, b);
+}
+
+bool records(const at::Tensor &x) { return at::GradMode::is_enabled() && x.requires_grad(); }
 
 }  // namespace
 
@@ -172,24 +167,27 @@ nln_status nln_relu_pool(nln_tensor *x, nln_tensor **out) {
 nln_status nln_conv_pool(nln_tensor *x, nln_tensor *w, nln_tensor *b, nln_tensor **out) {
   return make("conv2d and pool", out, [&] {
     check_halves(x->t);
-    if (w->t.dim() != 4 || w->t.size(1) != x->t.size(1) || w->t.size(2) != 2 || w->t.size(3) != 2 || b->t.numel() != w->t.size(0))
-      invalid(c10::str("have a kernel of ", w->t.sizes(), " and ", b->t.numel(), " biases, want (O, ", x->t.size(1), ", 2, 2) and O"));
+    check_kernel(x->t, w->t, b->t);
     if (on_cpu(x->t) && x->t.size(1) <= blocks::kMaxChannels)
       return ConvPool::apply(x->t, w->t, b->t, records(x->t) || records(w->t) || records(b->t));
-    const at::Tensor y = at::conv2d(at::constant_pad_nd(x->t, {0, 1, 0, 1}, 0), w->t.to(w->t.options(), false, true, kLast), b->t);
-    return on_cpu(y) ? ReluPool::apply(y, records(y)) : reference(y);
+    return can_convolve(x->t, w->t, 1) ? conv2x2_pool(x->t, w->t, b->t) : reference(bordered(x->t, w->t, b->t, false));
+  });
+}
+
+nln_status nln_conv2x2(nln_tensor *x, nln_tensor *w, nln_tensor *b, int32_t before, int32_t relu, nln_tensor **out) {
+  return make("conv2d", out, [&] {
+    check_kernel(x->t, w->t, b->t);
+    if (can_convolve(x->t, w->t, 1)) return conv2x2(x->t, w->t, b->t, before, relu);
+    const at::Tensor y = bordered(x->t, w->t, b->t, before);
+    return relu ? at::relu(y) : y;
   });
 }
 
 nln_status nln_up_conv(nln_tensor *x, nln_tensor *w, nln_tensor *b, int32_t relu, nln_tensor **out) {
   return make("upsample and conv2d", out, [&] {
-    if (x->t.dim() != 4 || w->t.dim() != 4 || w->t.size(1) != x->t.size(1) || w->t.size(2) != 2 || w->t.size(3) != 2)
-      invalid(c10::str("have shape ", x->t.sizes(), " and a kernel of ", w->t.sizes(), ", want (N, C, H, W) and (O, C, 2, 2)"));
-    const int64_t n = x->t.size(0), o = w->t.size(0), h = x->t.size(2), k = x->t.size(3);
-    const at::Tensor kernel = phases(w->t);
-    at::Tensor y = at::conv2d(at::constant_pad_nd(x->t, {1, 0, 1, 0}, 0), kernel.to(kernel.options(), false, true, kLast), b->t.repeat({4}));
-    if (relu) y = at::relu_(y);
-    // (N, a b O, h, k) to (N, O, 2h, 2k), with the channels last in memory.
-    return y.permute({0, 2, 3, 1}).reshape({n, h, k, 2, 2, o}).permute({0, 1, 3, 2, 4, 5}).reshape({n, 2 * h, 2 * k, o}).permute({0, 3, 1, 2});
+    check_kernel(x->t, w->t, b->t);
+    if (can_convolve(x->t, w->t, 2)) return up_conv2x2(x->t, w->t, b->t, relu);
+    const at::Tensor y = bordered(at::upsample_nearest2d(x->t, {2 * x->t.size(2), 2 * x->t.size(3)}), w->t, b->t, true);
+    return relu ? at::relu(y) : y;
   });
 }

@@ -217,17 +217,25 @@ func (t *Tensor) ReLUPool() *Tensor {
 	return t.s.op(func(out **C.nln_tensor) C.nln_status { return C.nln_relu_pool(t.p, out) }, t)
 }
 
+// Conv2x2 returns the convolution of t (N, C, H, W) with w (O, C, 2, 2) plus b
+// (O) that keeps rows and columns: with one of zeros before the first if before
+// is set, else after the last; its ReLU if relu is set.
+func (t *Tensor) Conv2x2(w, b *Tensor, before, relu bool) *Tensor {
+	return t.s.op(func(out **C.nln_tensor) C.nln_status {
+		return C.nln_conv2x2(t.p, w.p, b.p, flag(before), flag(relu), out)
+	}, t, w, b)
+}
+
 // ConvPool returns ReLUPool of the convolution of t (N, C, H, W) with w (O, C,
-// 2, 2) plus b (O), with one row and column of zeros after the last. For up to
-// four channels it is one pass, and the convolved map is never stored.
+// 2, 2) plus b (O), with one row and column of zeros after the last. The
+// convolved map is never stored whole.
 func (t *Tensor) ConvPool(w, b *Tensor) *Tensor {
 	return t.s.op(func(out **C.nln_tensor) C.nln_status { return C.nln_conv_pool(t.p, w.p, b.p, out) }, t, w, b)
 }
 
 // UpConv returns the convolution with w (O, C, 2, 2) plus b (O) of t (N, C, H, W)
 // with each row and column repeated, and one row and column of zeros before the
-// first; its ReLU if relu is set. The repeated map is never made: four kernels
-// see t itself.
+// first; its ReLU if relu is set. The repeated map is never made.
 func (t *Tensor) UpConv(w, b *Tensor, relu bool) *Tensor {
 	return t.s.op(func(out **C.nln_tensor) C.nln_status {
 		return C.nln_up_conv(t.p, w.p, b.p, flag(relu), out)

@@ -2,7 +2,7 @@
 
 #include "stubs.h"
 
-static void *fn[76];
+static void *fn[77];
 
 const char *const nln_stub_names[] = {
     "nln_abi_version",
@@ -57,6 +57,7 @@ const char *const nln_stub_names[] = {
     "nln_upsample2d",
     "nln_relu_pool",
     "nln_conv_pool",
+    "nln_conv2x2",
     "nln_up_conv",
     "nln_batch_norm",
     "nln_dropout",
@@ -341,119 +342,124 @@ nln_status nln_conv_pool(nln_tensor *x, nln_tensor *w, nln_tensor *b, nln_tensor
   return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor **))fn[51])(x, w, b, out);
 }
 
-nln_status nln_up_conv(nln_tensor *x, nln_tensor *w, nln_tensor *b, int32_t relu, nln_tensor **out) {
+nln_status nln_conv2x2(nln_tensor *x, nln_tensor *w, nln_tensor *b, int32_t before, int32_t relu, nln_tensor **out) {
   if (!fn[52]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, int32_t, nln_tensor **))fn[52])(x, w, b, relu, out);
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, int32_t, int32_t, nln_tensor **))fn[52])(x, w, b, before, relu, out);
+}
+
+nln_status nln_up_conv(nln_tensor *x, nln_tensor *w, nln_tensor *b, int32_t relu, nln_tensor **out) {
+  if (!fn[53]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, int32_t, nln_tensor **))fn[53])(x, w, b, relu, out);
 }
 
 nln_status nln_batch_norm(nln_tensor *x, nln_tensor *weight, nln_tensor *bias, nln_tensor *running_mean, nln_tensor *running_var, int32_t training, double momentum, double eps, nln_tensor **out) {
-  if (!fn[53]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor *, int32_t, double, double, nln_tensor **))fn[53])(x, weight, bias, running_mean, running_var, training, momentum, eps, out);
+  if (!fn[54]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor *, int32_t, double, double, nln_tensor **))fn[54])(x, weight, bias, running_mean, running_var, training, momentum, eps, out);
 }
 
 nln_status nln_dropout(nln_tensor *x, double p, nln_generator *g, nln_tensor **out) {
-  if (!fn[54]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, double, nln_generator *, nln_tensor **))fn[54])(x, p, g, out);
+  if (!fn[55]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, double, nln_generator *, nln_tensor **))fn[55])(x, p, g, out);
 }
 
 nln_status nln_mse_loss(nln_tensor *x, nln_tensor *target, nln_tensor **out) {
-  if (!fn[55]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[55])(x, target, out);
-}
-
-nln_status nln_l1_loss(nln_tensor *x, nln_tensor *target, nln_tensor **out) {
   if (!fn[56]) return nln_stub_not_loaded();
   return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[56])(x, target, out);
 }
 
-nln_status nln_bce_with_logits_loss(nln_tensor *x, nln_tensor *target, nln_tensor **out) {
+nln_status nln_l1_loss(nln_tensor *x, nln_tensor *target, nln_tensor **out) {
   if (!fn[57]) return nln_stub_not_loaded();
   return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[57])(x, target, out);
 }
 
-nln_status nln_grad(nln_tensor *loss, nln_tensor *const *params, int32_t n, int32_t keep_graph, nln_tensor **grads) {
+nln_status nln_bce_with_logits_loss(nln_tensor *x, nln_tensor *target, nln_tensor **out) {
   if (!fn[58]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *const *, int32_t, int32_t, nln_tensor **))fn[58])(loss, params, n, keep_graph, grads);
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[58])(x, target, out);
+}
+
+nln_status nln_grad(nln_tensor *loss, nln_tensor *const *params, int32_t n, int32_t keep_graph, nln_tensor **grads) {
+  if (!fn[59]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *const *, int32_t, int32_t, nln_tensor **))fn[59])(loss, params, n, keep_graph, grads);
 }
 
 nln_status nln_adam_new(nln_tensor *const *params, int32_t n, double lr, double beta1, double beta2, double eps, nln_adam **out) {
-  if (!fn[59]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *const *, int32_t, double, double, double, double, nln_adam **))fn[59])(params, n, lr, beta1, beta2, eps, out);
+  if (!fn[60]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *const *, int32_t, double, double, double, double, nln_adam **))fn[60])(params, n, lr, beta1, beta2, eps, out);
 }
 
 void nln_adam_free(nln_adam *a) {
-  if (fn[60]) ((void (*)(nln_adam *))fn[60])(a);
+  if (fn[61]) ((void (*)(nln_adam *))fn[61])(a);
 }
 
 nln_status nln_adam_step(nln_adam *a, nln_tensor *const *grads, int32_t n) {
-  if (!fn[61]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_adam *, nln_tensor *const *, int32_t))fn[61])(a, grads, n);
+  if (!fn[62]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_adam *, nln_tensor *const *, int32_t))fn[62])(a, grads, n);
 }
 
 nln_status nln_adam_state(nln_adam *a, int32_t i, nln_tensor **m, nln_tensor **v, int64_t *steps) {
-  if (!fn[62]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_adam *, int32_t, nln_tensor **, nln_tensor **, int64_t *))fn[62])(a, i, m, v, steps);
+  if (!fn[63]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_adam *, int32_t, nln_tensor **, nln_tensor **, int64_t *))fn[63])(a, i, m, v, steps);
 }
 
 nln_status nln_adam_set_steps(nln_adam *a, int32_t i, int64_t steps) {
-  if (!fn[63]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_adam *, int32_t, int64_t))fn[63])(a, i, steps);
+  if (!fn[64]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_adam *, int32_t, int64_t))fn[64])(a, i, steps);
 }
 
 nln_status nln_index_new(int64_t dim, const char *factory, nln_index **out) {
-  if (!fn[64]) return nln_stub_not_loaded();
-  return ((nln_status (*)(int64_t, const char *, nln_index **))fn[64])(dim, factory, out);
+  if (!fn[65]) return nln_stub_not_loaded();
+  return ((nln_status (*)(int64_t, const char *, nln_index **))fn[65])(dim, factory, out);
 }
 
 void nln_index_free(nln_index *x) {
-  if (fn[65]) ((void (*)(nln_index *))fn[65])(x);
+  if (fn[66]) ((void (*)(nln_index *))fn[66])(x);
 }
 
 nln_status nln_index_size(nln_index *x, int64_t *dim, int64_t *count) {
-  if (!fn[66]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, int64_t *, int64_t *))fn[66])(x, dim, count);
+  if (!fn[67]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, int64_t *, int64_t *))fn[67])(x, dim, count);
 }
 
 nln_status nln_index_add(nln_index *x, const float *vectors, int64_t n) {
-  if (!fn[67]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const float *, int64_t))fn[67])(x, vectors, n);
+  if (!fn[68]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const float *, int64_t))fn[68])(x, vectors, n);
 }
 
 nln_status nln_index_search(nln_index *x, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids) {
-  if (!fn[68]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const float *, int64_t, int64_t, float *, int64_t *))fn[68])(x, queries, n, k, dist, ids);
+  if (!fn[69]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const float *, int64_t, int64_t, float *, int64_t *))fn[69])(x, queries, n, k, dist, ids);
 }
 
 nln_status nln_index_vectors(nln_index *x, const float **vectors) {
-  if (!fn[69]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const float **))fn[69])(x, vectors);
+  if (!fn[70]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const float **))fn[70])(x, vectors);
 }
 
 nln_status nln_index_write(nln_index *x, const char *path) {
-  if (!fn[70]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const char *))fn[70])(x, path);
+  if (!fn[71]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const char *))fn[71])(x, path);
 }
 
 nln_status nln_index_read(const char *path, nln_index **out) {
-  if (!fn[71]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const char *, nln_index **))fn[71])(path, out);
+  if (!fn[72]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const char *, nln_index **))fn[72])(path, out);
 }
 
 nln_status nln_search_levels(char **names) {
-  if (!fn[72]) return nln_stub_not_loaded();
-  return ((nln_status (*)(char **))fn[72])(names);
+  if (!fn[73]) return nln_stub_not_loaded();
+  return ((nln_status (*)(char **))fn[73])(names);
 }
 
 nln_status nln_search_new(const float *vectors, int64_t n, int64_t dim, const char *level, nln_search **out) {
-  if (!fn[73]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const float *, int64_t, int64_t, const char *, nln_search **))fn[73])(vectors, n, dim, level, out);
+  if (!fn[74]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const float *, int64_t, int64_t, const char *, nln_search **))fn[74])(vectors, n, dim, level, out);
 }
 
 void nln_search_free(nln_search *s) {
-  if (fn[74]) ((void (*)(nln_search *))fn[74])(s);
+  if (fn[75]) ((void (*)(nln_search *))fn[75])(s);
 }
 
 nln_status nln_search_run(nln_search *s, const float *vectors, int64_t count, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids) {
-  if (!fn[75]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_search *, const float *, int64_t, const float *, int64_t, int64_t, float *, int64_t *))fn[75])(s, vectors, count, queries, n, k, dist, ids);
+  if (!fn[76]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_search *, const float *, int64_t, const float *, int64_t, int64_t, float *, int64_t *))fn[76])(s, vectors, count, queries, n, k, dist, ids);
 }
