@@ -56,6 +56,7 @@ func (s *settings) table() []setting {
 		{"filters", "", "of the three convolutions for small images: up (32, 64, 128), const (32 each) or halving (32, 16, 8)", &m.Filters, nil},
 		{"norm", "", "batch normalisation: none, affine, standard, or code: as the authors' code runs it", &m.Norm, nil},
 		{"activation", "", "where the authors' code has LeakyReLU: leaky or relu", &m.Activation, nil},
+		{"whiten", "", "after training, give latents unit variance in every direction", &m.Whiten, nil},
 		{"q_layer", "", "discriminator's layer that gives its features: latent or flat_conv", &m.QLayer, only(models.ArchAERes, models.ArchAECon)},
 		{"vae_latent", "", "what is indexed: mu, sample or pre_head", &m.VAELatent, only(models.ArchVAE)},
 		{"vae_hidden", "", "values of the layer before the heads", &m.VAEHidden, only(models.ArchVAE)},

@@ -27,6 +27,8 @@ type Config struct {
 	Norm       string `json:"norm"`       // after each pooling and upsampling of these, one of the Norm constants
 	Activation string `json:"activation"` // of the networks for patches and of AAE's discriminator: "leaky" or "relu"
 
+	Whiten bool `json:"whiten,omitempty"` // after training, give latents unit variance in every direction
+
 	QLayer        string  `json:"q_layer,omitempty"`         // AE-res, AE-con: layer whose values are q, "latent" or "flat_conv"
 	VAELatent     string  `json:"vae_latent,omitempty"`      // what is indexed, one of the VAELatent constants
 	VAEHidden     int     `json:"vae_hidden,omitempty"`      // values of the layer before the heads
@@ -236,6 +238,9 @@ func (c Config) Check() error {
 	}
 	if c.Arch == ArchVAE {
 		oneOf("vae_latent", c.VAELatent, VAELatentMu, VAELatentSample, VAELatentPreHead)
+		if c.Whiten && c.VAELatent != VAELatentMu {
+			errs = append(errs, fmt.Errorf("models: whiten goes with vae_latent %s alone, not %s", VAELatentMu, c.VAELatent))
+		}
 		from1("vae_hidden", c.VAEHidden, 1<<16)
 		if !(c.VAEReconScale > 0) || math.IsInf(c.VAEReconScale, 1) {
 			errs = append(errs, fmt.Errorf("models: vae_recon_scale is %v, want more than 0", c.VAEReconScale))

@@ -58,7 +58,8 @@ var ErrDiverged = errors.New("the loss is no longer finite; try a smaller learni
 
 // Train trains m on the images of set, which must hold normal images only, as
 // its Config says: each epoch goes through a new random permutation of them, and
-// the last, smaller batch is kept. Equal configurations and sets give equal
+// the last, smaller batch is kept. With Config.Whiten it then whitens the
+// latents; such a model cannot be trained further. Equal configurations and sets give equal
 // weights on one machine with one number of threads, also over a checkpoint.
 //
 // When ctx ends, Train stores a checkpoint if it was given a place for it and
@@ -209,6 +210,11 @@ func (t *trainer) run(ctx context.Context) (Result, error) {
 				return res, err
 			}
 			saved = time.Now()
+		}
+	}
+	if t.m.cfg.Whiten {
+		if err := t.m.whitenOver(ctx, t.set); err != nil {
+			return res, err
 		}
 	}
 	res.Seconds = time.Since(start).Seconds()
