@@ -63,6 +63,7 @@ func (s *settings) table() []setting {
 		{"loss", "loss", "reconstruction loss: mse, bce or l1", &m.Loss, nil},
 		{"aae_clip_bug", "", "take logits for probabilities, as the authors' code does", &m.AAEClipBug, only(models.ArchAAE)},
 		{"aeres_feature_bce", "", "take features for probabilities, as the authors' code does", &m.AEResFeatureBCE, only(models.ArchAERes)},
+		{"generator_all", "", "the whole autoencoder deceives the discriminator, not the decoder alone", &m.GeneratorAll, only(models.ArchAERes)},
 		{"aecon_losses", "", "ganomaly, code-2021 or head-2022", &m.AEConLosses, only(models.ArchAECon)},
 		{"aecon_recon", "", "reconstruction loss of ganomaly: l1, mse or bce", &m.AEConRecon, only(models.ArchAECon)},
 		{"lr", "lr", "learning rate of Adam", &m.LR, nil},
