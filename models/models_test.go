@@ -4,15 +4,19 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/nln"
 )
 
 var (
@@ -106,30 +110,86 @@ func TestParameterCounts(t *testing.T) {
 				t.Errorf("%s %v %s %s: %d parameters, want %d", arch, c.shape, c.filters, c.norm, got, c.want[i])
 			}
 			m.Close()
+			// The presets are rows of the table, whatever else they change.
+			for preset, filters := range map[string]string{"paper": FiltersUp, "fast": FiltersUp, "code": FiltersConst} {
+				norm := NormNone
+				if preset == "code" {
+					norm = NormCode
+				}
+				if c.filters != filters || c.norm != norm {
+					continue
+				}
+				m := newModel(t, configOfArch(t, preset, arch, c.shape))
+				if got := m.Parameters(); got != c.want[i] {
+					t.Errorf("%s %v, preset %s: %d parameters, want %d", arch, c.shape, preset, got, c.want[i])
+				}
+				m.Close()
+			}
 		}
 	}
 }
 
 func TestShapesAndRange(t *testing.T) {
 	atEnd(t)
-	for i, arch := range append(Archs(), Archs()...) {
-		preset := Presets()[i/len(Archs())]
-		for _, shape := range []dataset.Shape{grey28, color32, {C: 2, H: 8, W: 12}, {C: 3, H: 64, W: 64}, {C: 1, H: 128, W: 128}, {C: 1, H: 256, W: 256}} {
-			m := newModel(t, configOfArch(t, preset, arch, shape))
-			set := waves(3, shape)
-			x := set.Gather([]int{0, 1, 2}, make([]float32, 3*shape.Len()))
-			z, xhat := make([]float32, 3*m.LatentDim()), make([]float32, len(x.Pix))
-			if err := m.Encode(t.Context(), x, z); err != nil {
-				t.Fatal(err)
+	for _, preset := range []string{"paper", "code"} {
+		for _, arch := range Archs() {
+			for _, shape := range []dataset.Shape{grey28, color32, {C: 2, H: 8, W: 12}, {C: 3, H: 64, W: 64}, {C: 1, H: 128, W: 128}, {C: 3, H: 128, W: 128}, {C: 1, H: 256, W: 256}} {
+				m := newModel(t, configOfArch(t, preset, arch, shape))
+				set := waves(3, shape)
+				x := set.Gather([]int{0, 1, 2}, make([]float32, 3*shape.Len()))
+				z, xhat := make([]float32, 3*m.LatentDim()), make([]float32, len(x.Pix))
+				if err := m.Encode(t.Context(), x, z); err != nil {
+					t.Fatal(err)
+				}
+				if err := m.Decode(t.Context(), z, xhat); err != nil {
+					t.Fatal(err)
+				}
+				for _, v := range xhat {
+					if !(v > 0 && v < 1) {
+						t.Fatalf("%s %s %v: pixel %v outside (0, 1)", preset, arch, shape, v)
+					}
+				}
+				m.Close()
 			}
-			if err := m.Decode(t.Context(), z, xhat); err != nil {
-				t.Fatal(err)
-			}
-			for _, v := range xhat {
-				if !(v > 0 && v < 1) {
-					t.Fatalf("%s %s %v: pixel %v outside (0, 1)", preset, arch, shape, v)
+		}
+	}
+}
+
+// Each model trains on images of each size that its networks are made for, and
+// what was trained scores: the terms in each of its spaces are finite.
+func TestEverySizeTrainsAndScores(t *testing.T) {
+	atEnd(t)
+	for _, shape := range []dataset.Shape{grey28, color32, {C: 1, H: 128, W: 128}, {C: 3, H: 128, W: 128}} {
+		for _, arch := range Archs() {
+			cfg := configOfArch(t, "paper", arch, shape)
+			cfg.Batch, cfg.Steps, cfg.Latent = 4, 2, 8
+			m, set := newModel(t, cfg), waves(14, shape)
+			before := snapshot(t, m)
+			train(t, m, set.Subset(identity(14)[:8]), Options{})
+			for name, v := range snapshot(t, m) {
+				if strings.HasSuffix(name, ".weight") && v == before[name] {
+					t.Errorf("%s %v: training left %s as it was", arch, shape, name)
 				}
 			}
+			conf := nln.DefaultConfig()
+			conf.K, conf.FPR = 2, .5
+			s, err := nln.Fit(t.Context(), m, nln.NewExact(m.LatentDim()), set.Subset(identity(14)[:8]), set.Subset(identity(14)[8:11]), conf)
+			if err != nil {
+				t.Fatalf("%s %v: %v", arch, shape, err)
+			}
+			p, err := s.PartsAll(t.Context(), set.Subset(identity(14)[11:]))
+			if err == nil {
+				err = p.Check()
+			}
+			if err != nil || p.Len() != 3 || len(p.Spaces) != len(m.Spaces()) {
+				t.Errorf("%s %v: scores of %d images in the spaces %v: %v", arch, shape, p.Len(), p.SpaceNames(), err)
+			}
+			for i := range p.Len() {
+				if p.Recon[i] == 0 || p.E(i, 2) == 0 {
+					t.Errorf("%s %v: image %d: reconstruction error %v, error term %v", arch, shape, i, p.Recon[i], p.E(i, 2))
+				}
+			}
+			m.Close()
 		}
 	}
 }
@@ -242,29 +302,53 @@ func TestNorm(t *testing.T) {
 	}
 }
 
+// Every kernel starts as in Keras, from U(-a, a) with a = sqrt(6/(fan in + fan
+// out)), every bias at 0, and batch normalisation as the identity.
 func TestGlorotStart(t *testing.T) {
 	atEnd(t)
-	m := newModel(t, config(t, "paper", grey28))
-	for _, p := range m.params {
-		v := make([]float32, p.Len())
-		if err := p.CopyTo(v); err != nil {
-			t.Fatal(err)
-		}
-		var lo, hi, sum float64
-		for _, x := range v {
-			lo, hi, sum = min(lo, float64(x)), max(hi, float64(x)), sum+float64(x)
-		}
-		switch p.name {
-		case "encoder.conv3.weight": // fans 4*64 and 4*128
-			a := math.Sqrt(6. / (4*64 + 4*128))
-			if lo < -a || hi > a || hi < .99*a || lo > -.99*a || math.Abs(sum/float64(len(v))) > 5*a/math.Sqrt(3*float64(len(v))) {
-				t.Errorf("%s in [%v, %v], mean %v, want U(-%v, %v)", p.name, lo, hi, sum/float64(len(v)), a, a)
+	for _, arch := range Archs() {
+		for _, shape := range []dataset.Shape{grey28, {C: 3, H: 128, W: 128}} {
+			m := newModel(t, configOfArch(t, "code", arch, shape))
+			for _, p := range m.params {
+				checkStart(t, arch, p)
 			}
-		case "encoder.conv3.bias":
-			if lo != 0 || hi != 0 {
-				t.Errorf("%s in [%v, %v], want 0", p.name, lo, hi)
-			}
+			m.Close()
 		}
+	}
+}
+
+func checkStart(t *testing.T, arch string, p parameter) {
+	t.Helper()
+	v := make([]float32, p.Len())
+	if err := p.CopyTo(v); err != nil {
+		t.Fatal(err)
+	}
+	var sum, squares float64
+	lo, hi := float64(v[0]), float64(v[0])
+	for _, x := range v {
+		lo, hi = min(lo, float64(x)), max(hi, float64(x))
+		sum, squares = sum+float64(x), squares+float64(x)*float64(x)
+	}
+	s := p.Shape()
+	if len(s) == 1 {
+		want := 0.
+		if strings.Contains(p.name, ".norm") && (strings.HasSuffix(p.name, ".weight") || strings.HasSuffix(p.name, ".running_var")) {
+			want = 1
+		}
+		if lo != want || hi != want {
+			t.Errorf("%s: %s in [%v, %v], want %v", arch, p.name, lo, hi, want)
+		}
+		return
+	}
+	window := 1
+	if len(s) == 4 {
+		window = s[2] * s[3]
+	}
+	n, a := float64(len(v)), math.Sqrt(6/float64(window*(s[0]+s[1])))
+	// U(-a, a) has mean 0, and squares of mean a^2/3 and variance 4a^4/45: five
+	// standard errors.
+	if lo < -a || hi > a || math.Abs(sum/n) > 5*a/math.Sqrt(3*n) || math.Abs(squares/n-a*a/3) > 5*a*a*math.Sqrt(4/(45*n)) {
+		t.Errorf("%s: %s in [%v, %v], mean %v, mean square %v, want U(-%v, %v)", arch, p.name, lo, hi, sum/n, squares/n, a, a)
 	}
 }
 
@@ -313,6 +397,46 @@ func TestOverfits64Images(t *testing.T) {
 	}
 }
 
+// selfTol bounds the distance of an indexed image from itself and the difference
+// of two ways to compute its error: both are rounding.
+const selfTol = 1e-4
+
+// Spec: an indexed image is at no distance from its nearest neighbour, and its
+// error term is its own reconstruction error, in pixels and in any other space.
+func TestIndexedImageFindsItself(t *testing.T) {
+	atEnd(t)
+	for _, arch := range Archs() {
+		cfg := configOfArch(t, "fast", arch, grey28)
+		cfg.Steps = 5
+		m, set := newModel(t, cfg), waves(40, grey28)
+		train(t, m, set, Options{})
+		conf := nln.DefaultConfig()
+		conf.K, conf.Cache, conf.Uncalibrated = 1, nln.CacheFloat32, true
+		s, err := nln.Fit(t.Context(), m, nln.NewExact(m.LatentDim()), set, nil, conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range set.Len() { // alone, so in another batch than when it was indexed
+			p, err := s.PartsAll(t.Context(), set.Subset([]int{i}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.D(0, 1) > selfTol || p.Neighbors(0, 1)[0] != int64(i) {
+				t.Errorf("%s: image %d is at %v from image %d", arch, i, p.D(0, 1), p.Neighbors(0, 1)[0])
+			}
+			for _, space := range p.Spaces {
+				want := space.Own[0]
+				if space.Space == nln.SpaceImage {
+					want = p.Recon[0]
+				}
+				if math.Abs(space.Mean[0]-want) > selfTol {
+					t.Errorf("%s: image %d: error %v in space %s, its own %v", arch, i, space.Mean[0], space.Space, want)
+				}
+			}
+		}
+	}
+}
+
 func identity(n int) []int {
 	ids := make([]int, n)
 	for i := range ids {
@@ -344,34 +468,74 @@ func TestTrainingRepeats(t *testing.T) {
 	}
 }
 
+// A training that was stopped and resumed, as often as one likes, has the same
+// weights to the bit as one in one go, for each model, with and without the
+// running statistics of batch normalisation, and reports the same losses.
 func TestCheckpointResumes(t *testing.T) {
 	atEnd(t)
-	cfg := config(t, "paper", grey28)
-	cfg.Batch, cfg.Epochs = 16, 4
-	set := waves(40, grey28)
-	whole := newModel(t, cfg)
-	train(t, whole, set, Options{})
+	shape := dataset.Shape{C: 1, H: 12, W: 8}
+	for _, preset := range []string{"paper", "code"} {
+		for _, arch := range Archs() {
+			cfg := configOfArch(t, preset, arch, shape)
+			cfg.Batch, cfg.Epochs = 16, 4 // 3 steps each, the last of 8 images
+			set := waves(40, shape)
+			var losses [][]Loss
+			gather := func(p Progress) { losses = append(losses, p.EpochLosses) }
+			whole := newModel(t, cfg)
+			want := train(t, whole, set, Options{Progress: gather})
+			wantLosses := losses
 
-	path := filepath.Join(t.TempDir(), "checkpoint")
-	ctx, cancel := context.WithCancel(t.Context())
-	stopped := newModel(t, cfg)
-	_, err := Train(ctx, stopped, set, Options{Checkpoint: path, Progress: func(p Progress) {
-		if p.Step == 5 { // in the middle of the second epoch
-			cancel()
+			losses = nil
+			path := filepath.Join(t.TempDir(), "checkpoint")
+			for _, at := range []int{2, 3, 7} { // in the first epoch, after it, in the third
+				ctx, cancel := context.WithCancel(t.Context())
+				note := ""
+				_, err := Train(ctx, newModel(t, cfg), set, Options{Checkpoint: path,
+					Progress: func(p Progress) {
+						if gather(p); p.Step == at {
+							cancel()
+						}
+					},
+					Note:   func() (string, error) { return fmt.Sprint("stopped at ", at), nil },
+					Recall: func(s string) error { note = s; return nil },
+				})
+				if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), fmt.Sprint("step ", at)) {
+					t.Fatalf("%s %s: stopped training: %v", preset, arch, err)
+				}
+				if at == 3 && note != "stopped at 2" {
+					t.Errorf("%s %s: the note in the checkpoint is %q", preset, arch, note)
+				}
+			}
+			resumed := newModel(t, cfg)
+			got := train(t, resumed, set, Options{Checkpoint: path, Progress: gather})
+			if got.Resumed != 7 {
+				t.Errorf("%s %s: resumed at step %d, want 7", preset, arch, got.Resumed)
+			}
+			if !bytes.Equal(weights(t, whole), weights(t, resumed)) {
+				t.Errorf("%s %s: resumed training ends elsewhere than one in one go", preset, arch)
+			}
+			if !reflect.DeepEqual(losses, wantLosses) || got.FirstLoss != want.FirstLoss || got.LastLoss != want.LastLoss {
+				t.Errorf("%s %s: losses %v, in one go %v", preset, arch, losses, wantLosses)
+			}
+			// After the last step there is a checkpoint too, with nothing left to do.
+			again := newModel(t, cfg)
+			if got := train(t, again, set, Options{Checkpoint: path}); got.Resumed != 12 || got.LastLoss != want.LastLoss || got.FirstLoss != want.FirstLoss {
+				t.Errorf("%s %s: resumed after the end: %+v, want the losses of %+v", preset, arch, got, want)
+			}
+			if !bytes.Equal(weights(t, whole), weights(t, again)) {
+				t.Errorf("%s %s: the last checkpoint has other weights", preset, arch)
+			}
 		}
-	}})
-	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "step 5") {
-		t.Fatalf("stopped training: %v", err)
 	}
-	resumed := newModel(t, cfg)
-	res := train(t, resumed, set, Options{Checkpoint: path})
-	if res.Resumed != 5 {
-		t.Errorf("resumed at step %d, want 5", res.Resumed)
-	}
-	if !bytes.Equal(weights(t, whole), weights(t, resumed)) {
-		t.Error("resumed training ends elsewhere than one in one go")
-	}
+}
 
+func TestCheckpointOfAnotherTraining(t *testing.T) {
+	atEnd(t)
+	cfg := config(t, "paper", grey28)
+	cfg.Batch, cfg.Epochs = 16, 2
+	set := waves(40, grey28)
+	path := filepath.Join(t.TempDir(), "checkpoint")
+	train(t, newModel(t, cfg), set, Options{Checkpoint: path})
 	fewer := cfg
 	fewer.Steps = 3
 	if _, err := Train(t.Context(), newModel(t, fewer), set, Options{Checkpoint: path}); !errors.Is(err, ErrOtherTraining) {
@@ -403,9 +567,64 @@ func TestTrainRefuses(t *testing.T) {
 	if _, err := Train(t.Context(), m, &dataset.Set{Size: grey28}, Options{}); err == nil {
 		t.Error("no images: no error")
 	}
-	cfg.LR = 0.99
-	if _, err := Train(t.Context(), newModel(t, cfg), waves(64, grey28), Options{}); err != nil && !errors.Is(err, ErrDiverged) {
-		t.Errorf("huge learning rate: %v", err)
+}
+
+// A loss that is no number stops the training, and the error says which, where,
+// and what to try.
+func TestDivergedTrainingStops(t *testing.T) {
+	atEnd(t)
+	for arch, says := range map[string]string{
+		ArchAE:    "epoch 2, step 4: recon loss is NaN",
+		ArchAAE:   "epoch 2, step 4: recon loss is NaN",
+		ArchVAE:   "epoch 2, step 4: vae loss is NaN",
+		ArchAERes: "epoch 2, step 4: recon loss is NaN",
+		ArchAECon: "epoch 2, step 4: generator loss is NaN",
+	} {
+		cfg := configOfArch(t, "paper", arch, dataset.Shape{C: 1, H: 8, W: 8})
+		cfg.Steps, cfg.Batch = 20, 16 // 3 an epoch
+		m := newModel(t, cfg)
+		last := 0
+		_, err := Train(t.Context(), m, waves(40, m.Shape()), Options{Progress: func(p Progress) {
+			if last = p.Step; last < 3 {
+				return
+			}
+			for _, w := range m.params {
+				if w.name == "decoder.conv3.bias" {
+					w.Set([]float32{float32(math.NaN())})
+				}
+			}
+		}})
+		if !errors.Is(err, ErrDiverged) || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "smaller learning rate") {
+			t.Errorf("%s: error %v, want one with %q", arch, err, says)
+		}
+		if last != 3 {
+			t.Errorf("%s: stopped after step %d, want 3", arch, last)
+		}
+	}
+}
+
+// Progress counts the images that went through, of which the last batch of an
+// epoch has fewer.
+func TestProgress(t *testing.T) {
+	atEnd(t)
+	cfg := configOfArch(t, "paper", ArchAECon, dataset.Shape{C: 1, H: 8, W: 8})
+	cfg.Batch, cfg.Epochs = 16, 2
+	var images, epochs []int
+	train(t, newModel(t, cfg), waves(40, cfg.Shape), Options{Progress: func(p Progress) {
+		images, epochs = append(images, p.Images), append(epochs, p.Epoch)
+		var names []string
+		for _, l := range p.Losses {
+			names = append(names, l.Name)
+		}
+		if want := []string{"generator", "generator/recon", "generator/adversarial", "generator/latent", "discriminator"}; !slices.Equal(names, want) {
+			t.Errorf("losses %v, want %v", names, want)
+		}
+		if p.Steps != 6 || len(p.EpochLosses) != len(names) {
+			t.Errorf("step %d of %d, %d means", p.Step, p.Steps, len(p.EpochLosses))
+		}
+	}})
+	if want := []int{16, 32, 40, 56, 72, 80}; !slices.Equal(images, want) || !slices.Equal(epochs, []int{1, 1, 1, 2, 2, 2}) {
+		t.Errorf("images %v in epochs %v, want %v", images, epochs, want)
 	}
 }
 
