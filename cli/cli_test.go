@@ -117,7 +117,7 @@ func TestInterruptAndResume(t *testing.T) {
 	done, _ := strconv.Atoi(m[1])
 	args[4] = strconv.Itoa(done + 1)
 	stderr = &watched{}
-	if code := run(t.Context(), stderr, append(args, "--resume")...); code != 0 || !strings.Contains(stderr.String(), "trained 1 steps") {
+	if code := run(t.Context(), stderr, append(args, "--resume")...); code != 0 || !strings.Contains(stderr.String(), "trained 1 steps") || !strings.Contains(stderr.String(), "going on after step "+m[1]+"\n") {
 		t.Errorf("resumed: status %d\n%s", code, stderr)
 	}
 	if _, err := os.Stat("b.nln.checkpoint"); err == nil {

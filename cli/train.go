@@ -156,7 +156,9 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 	res, err := models.Train(ctx, model, inliers, models.Options{
 		Checkpoint: checkpoint, Note: log.note, Recall: log.recall,
 		Progress: func(p models.Progress) {
-			log.add(p)
+			if log.add(p); p.Resumed > 0 && p.Step == p.Resumed+1 {
+				m.say("going on after step %d", p.Resumed)
+			}
 			m.show("step %d of %d, epoch %d, %s, %.0f images/s, %v left", p.Step, p.Steps, p.Epoch, lossList(p.EpochLosses),
 				float64(p.Images)/p.Elapsed.Seconds(), remaining(p.Elapsed, p.Step-p.Resumed, p.Steps-p.Resumed))
 		},

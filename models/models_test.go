@@ -445,6 +445,65 @@ func identity(n int) []int {
 	return ids
 }
 
+// Each epoch has an order of its own of all images, each step draws of its own,
+// and both depend on the seed.
+func TestRandomNumbers(t *testing.T) {
+	atEnd(t)
+	const n = 200
+	orders := map[string]bool{}
+	for _, seed := range []uint64{0, 1} {
+		for epoch := range 3 {
+			p := permutation(n, seed, epoch)
+			orders[fmt.Sprint(p)] = true
+			if slices.Sort(p); !slices.Equal(p, identity(n)) {
+				t.Errorf("seed %d, epoch %d: not every image once", seed, epoch)
+			}
+		}
+	}
+	if len(orders) != 6 {
+		t.Errorf("%d orders for 3 epochs and 2 seeds, want 6", len(orders))
+	}
+
+	s := torch.NewScope(torch.CPU)
+	defer s.Close()
+	draw := func(seed uint64, step int) (normal, dropped []float32) {
+		tr := &trainer{m: &Autoencoder{cfg: Config{Seed: seed}, dev: torch.CPU}}
+		g, err := tr.drawn(step)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer g.Close()
+		return g.normal(s, 100, 100).Floats(), g.dropout(s.Full(1, 100, 100), .3).Floats()
+	}
+	a, dropped := draw(1, 7)
+	var sum, squares, zero float64
+	for i, v := range a {
+		sum, squares = sum+float64(v), squares+float64(v)*float64(v)
+		switch d := float64(dropped[i]); {
+		case d == 0:
+			zero++
+		case math.Abs(d-1/.7) > 1e-6:
+			t.Fatalf("dropout of 0.3 makes 1 into %v, want 0 or 1/0.7", d)
+		}
+	}
+	count := float64(len(a))
+	// Five standard errors of mean and variance of N(0, 1) and of a share of 0.3.
+	if math.Abs(sum/count) > 5/math.Sqrt(count) || math.Abs(squares/count-1) > 5*math.Sqrt(2/count) || math.Abs(zero/count-.3) > 5*math.Sqrt(.3*.7/count) {
+		t.Errorf("mean %v, variance %v, share dropped %v, want 0, 1 and 0.3", sum/count, squares/count, zero/count)
+	}
+	if again, _ := draw(1, 7); !slices.Equal(a, again) {
+		t.Error("one step draws two things")
+	}
+	for _, other := range []struct {
+		seed uint64
+		step int
+	}{{1, 8}, {2, 7}} {
+		if b, _ := draw(other.seed, other.step); slices.Equal(a, b) {
+			t.Errorf("seed %d, step %d draws what seed 1, step 7 does", other.seed, other.step)
+		}
+	}
+}
+
 func TestTrainingRepeats(t *testing.T) {
 	atEnd(t)
 	cfg := config(t, "code", grey28)
