@@ -146,6 +146,9 @@ func (s *settings) check() error {
 	if !(p.Alpha >= 0 && p.Alpha <= 1) {
 		err = errors.Join(err, fmt.Errorf("alpha is %v, want 0 to 1", p.Alpha))
 	}
+	if names := s.model.SpaceNames(); p.Space != "" && !slices.Contains(names, p.Space) {
+		err = errors.Join(err, fmt.Errorf("model %s has no space %q, want one of: %s", s.model.Arch, p.Space, strings.Join(names, ", ")))
+	}
 	if !(p.FPR > 0 && p.FPR < 1) {
 		err = errors.Join(err, fmt.Errorf("fpr is %v, want more than 0 and less than 1", p.FPR))
 	}
@@ -367,7 +370,7 @@ func printConfig(w io.Writer, o trainOptions, set *dataset.Set) error {
 	// file goes for other models and other data too.
 	own := map[string]string{
 		"scale": string(cmp.Or(set.Scale, dataset.ScaleMinMax)),
-		"space": cmp.Or(map[string]string{models.ArchAERes: models.SpaceFeatures, models.ArchAECon: models.SpaceEq8}[o.arch], nln.SpaceImage),
+		"space": s.model.SpaceNames()[0],
 	}
 	fmt.Fprintf(w, "# nlnctl train --arch %s --preset %s, for images of %v\n", o.arch, o.preset, set.Shape())
 	for _, t := range s.table() {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -142,9 +141,6 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 		return man, err
 	}
 	defer model.Close()
-	if err := checkSpace(set.scoring.Space, model); err != nil {
-		return man, err
-	}
 	m.say("training on %d images of %v from %s: %d parameters, %d steps of %d images, %d held out for calibration",
 		inliers.Len(), inliers.Shape(), opt.data, model.Parameters(), cfg.TotalSteps(inliers.Len()), cfg.Batch, calib.Len())
 	log := new(trainingLog)
@@ -230,19 +226,6 @@ func normalImages(opt trainOptions, m *meter) (rest, calib *dataset.Set, s *sett
 	}
 	data = bundle.Data{Source: opt.data, Protocol: task.Protocol, Class: opt.class, Scale: inliers.Scale}
 	return inliers.Subset(keep), inliers.Subset(out), s, data, nil
-}
-
-// checkSpace returns an error unless the model has the space, "" being its own:
-// before a long training, not after it.
-func checkSpace(name string, m *models.Autoencoder) error {
-	var names []string
-	for _, s := range m.Spaces() {
-		names = append(names, s.Name)
-	}
-	if name == "" || slices.Contains(names, name) {
-		return nil
-	}
-	return fmt.Errorf("model %s has no space %q, want one of: %s", m.Config().Arch, name, strings.Join(names, ", "))
 }
 
 // finish indexes, calibrates and saves.

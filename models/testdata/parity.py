@@ -1,7 +1,8 @@
 """Makes parity.json: losses and weights of ten training steps of each model by
 plain PyTorch, for the same start, images and noise as the Go test has.
 
-Run with Debian 12's python3-torch (1.13.1):  /usr/bin/python3 parity.py > parity.json
+Run with Debian 12's python3-torch (package 1.13.1, which calls itself 1.13.0a0):
+/usr/bin/python3 parity.py > parity.json  (some minutes)
 
 Nothing is drawn at random: start values, images and noise come from values(),
 which the Go test has as well. Networks use PyTorch's own convolutions and
