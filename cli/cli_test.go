@@ -107,6 +107,9 @@ func TestInterruptAndResume(t *testing.T) {
 	if code := run(ctx, stderr, append(args, "--resume")...); code != exitInterrupted {
 		t.Fatalf("second interrupt: status %d\n%s", code, stderr)
 	}
+	if strings.Count(stderr.String(), "hint: repeat the command with --resume") != 1 {
+		t.Errorf("no hint how to go on:\n%s", stderr)
+	}
 	m := found.FindStringSubmatch(stderr.String())
 	if m == nil {
 		t.Fatalf("no step in:\n%s", stderr)
@@ -114,10 +117,48 @@ func TestInterruptAndResume(t *testing.T) {
 	done, _ := strconv.Atoi(m[1])
 	args[4] = strconv.Itoa(done + 1)
 	stderr = &watched{}
-	if code := run(t.Context(), stderr, append(args, "--resume")...); code != 0 || !strings.Contains(stderr.String(), "trained 1 steps") {
+	if code := run(t.Context(), stderr, append(args, "--resume")...); code != 0 || !strings.Contains(stderr.String(), "trained 1 steps") || !strings.Contains(stderr.String(), "going on after step "+m[1]+"\n") {
 		t.Errorf("resumed: status %d\n%s", code, stderr)
 	}
 	if _, err := os.Stat("b.nln.checkpoint"); err == nil {
 		t.Error("the checkpoint is still there")
+	}
+	// The log has all steps, those before the interrupts too.
+	rows, err := os.ReadFile("b.nln/training.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(rows)), "\n")
+	if lines[0] != "step,epoch,recon" || !strings.HasPrefix(lines[len(lines)-1], args[4]+",") {
+		t.Errorf("log from %q to %q, want step %s at the end", lines[0], lines[len(lines)-1], args[4])
+	}
+	if first, _, _ := strings.Cut(lines[1], ","); done > 600 && first != "200" || len(lines) != 1+(done+200)/200 {
+		t.Errorf("%d rows of %d steps, the first up to step %s", len(lines)-1, done+1, first)
+	}
+}
+
+// An interrupt after the training, while the images are indexed, loses none of it.
+func TestInterruptWhileIndexing(t *testing.T) {
+	t.Chdir(t.TempDir())
+	run := func(ctx context.Context, stderr *watched, args ...string) int {
+		return Run(ctx, Env{Stdout: io.Discard, Stderr: stderr}, args)
+	}
+	if code := run(t.Context(), &watched{}, "data", "synth", "-o", "glyphs", "--format", "idx", "--train", "2500", "--test", "20"); code != 0 {
+		t.Fatalf("synth: status %d", code)
+	}
+	args := []string{"train", "--data", "glyphs", "--steps", "3", "--batch", "16", "-o", "b.nln"}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stderr := &watched{text: "trained 3 steps", hook: cancel}
+	if code := run(ctx, stderr, args...); code != exitInterrupted || !strings.Contains(stderr.String(), "hint: repeat the command with --resume") {
+		t.Fatalf("status %d, want %d:\n%s", code, exitInterrupted, stderr)
+	}
+	stderr = &watched{}
+	if code := run(t.Context(), stderr, append(args, "--resume")...); code != 0 || !strings.Contains(stderr.String(), "trained 0 steps") {
+		t.Errorf("resumed: status %d\n%s", code, stderr)
+	}
+	rows, err := os.ReadFile("b.nln/training.csv")
+	if err != nil || strings.Count(string(rows), "\n") != 4 {
+		t.Errorf("log %q, %v, want a header and 3 steps", rows, err)
 	}
 }

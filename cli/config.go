@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -61,9 +62,10 @@ func (s *settings) table() []setting {
 		{"vae_latent", "", "what is indexed: mu, sample or pre_head", &m.VAELatent, only(models.ArchVAE)},
 		{"vae_hidden", "", "values of the layer before the heads", &m.VAEHidden, only(models.ArchVAE)},
 		{"vae_recon_scale", "", "weight of the reconstruction loss beside the KL divergence", &m.VAEReconScale, only(models.ArchVAE)},
-		{"loss", "loss", "reconstruction loss: mse, bce or l1", &m.Loss, nil},
+		{"loss", "loss", "reconstruction loss: mse, bce or l1; of ae-con with the losses ganomaly it is aecon_recon", &m.Loss, nil},
 		{"aae_clip_bug", "", "take logits for probabilities, as the authors' code does", &m.AAEClipBug, only(models.ArchAAE)},
 		{"aeres_feature_bce", "", "take features for probabilities, as the authors' code does", &m.AEResFeatureBCE, only(models.ArchAERes)},
+		{"generator_all", "", "the whole autoencoder deceives the discriminator, not the decoder alone", &m.GeneratorAll, only(models.ArchAERes)},
 		{"aecon_losses", "", "ganomaly, code-2021 or head-2022", &m.AEConLosses, only(models.ArchAECon)},
 		{"aecon_recon", "", "reconstruction loss of ganomaly: l1, mse or bce", &m.AEConRecon, only(models.ArchAECon)},
 		{"lr", "lr", "learning rate of Adam", &m.LR, nil},
@@ -84,7 +86,7 @@ func (s *settings) table() []setting {
 		{"fpr", "", "share of normal images that may be called novel", &p.FPR, nil},
 		{"rank", "", "score that verdicts go by: total (error and distance) or local", &p.Rank, nil},
 		{"space", "", "where the error term compares images; empty: the model's own", &p.Space, nil},
-		{"metric", "", "of the distance term: l2, l2sq or l1mean", &p.Metric, nil},
+		{"metric", "", "of the distance term: l2, l2sq or l1mean, as which l1 ranks", &p.Metric, nil},
 		{"radius", "", "largest distance of a neighbour; 0: any", &p.Radius, nil},
 		{"local_neighbors", "", "nearest images of the local score", &p.Local.K, nil},
 		{"local_power", "", "of the neighbours' own distances in the local score", &p.Local.Power, nil},
@@ -104,11 +106,18 @@ func defaultSettings(preset, arch string, shape dataset.Shape) (*settings, error
 	return &settings{model: m, scoring: scoring, held: 0.1, flipped: alphaOfError}, err
 }
 
-// fitConfig returns the settings of scoring, alpha being the weight of the error term.
-func (s *settings) fitConfig() nln.Config {
+// fitConfig returns the settings of scoring with a model, alpha being the weight
+// of the error term.
+func (s *settings) fitConfig(m nln.Model) nln.Config {
 	c := s.scoring
 	if s.flipped == alphaOfDistance {
 		c.Alpha = 1 - c.Alpha
+	}
+	if c.Metric == nln.MetricL1Mean { // needs latents to be kept as a space
+		for _, space := range nln.SpacesOf(m) {
+			c.Spaces = append(c.Spaces, space.Name)
+		}
+		c.Spaces = append(c.Spaces, nln.SpaceLatent)
 	}
 	return c
 }
@@ -138,6 +147,9 @@ func (s *settings) check() error {
 	if !(p.Alpha >= 0 && p.Alpha <= 1) {
 		err = errors.Join(err, fmt.Errorf("alpha is %v, want 0 to 1", p.Alpha))
 	}
+	if names := s.model.SpaceNames(); p.Space != "" && !slices.Contains(names, p.Space) {
+		err = errors.Join(err, fmt.Errorf("model %s has no space %q, want one of: %s", s.model.Arch, p.Space, strings.Join(names, ", ")))
+	}
 	if !(p.FPR > 0 && p.FPR < 1) {
 		err = errors.Join(err, fmt.Errorf("fpr is %v, want more than 0 and less than 1", p.FPR))
 	}
@@ -153,6 +165,9 @@ func (s *settings) check() error {
 	}
 	if p.Cache != nln.CacheUint8 && p.Cache != nln.CacheFloat32 {
 		err = errors.Join(err, fmt.Errorf("cache is %q, want %s or %s", p.Cache, nln.CacheUint8, nln.CacheFloat32))
+	}
+	if err == nil {
+		_, err = p.Policy.Apply(nln.Parts{}) // what it finds wrong beside that
 	}
 	return err
 }
@@ -220,12 +235,27 @@ func (o trainOptions) resolve(shape dataset.Shape) (*settings, sources, error) {
 	}
 	from := sources{}
 	table := s.table()
+	preset := "preset " + o.preset
 	for _, t := range table {
-		from[t.name] = "preset " + o.preset
+		from[t.name] = preset
 	}
 	if o.config != "" {
-		if err := readConfig(o.config, table, from); err != nil {
+		alone := func(i int, text string) error { // whether a value is sound over the preset
+			one, err := defaultSettings(o.preset, o.arch, shape)
+			if err != nil || one.check() != nil {
+				return err
+			}
+			if err := one.table()[i].set(text); err != nil {
+				return err
+			}
+			one.completeK()
+			return one.check()
+		}
+		if err := readConfig(o.config, table, from, alone); err != nil {
 			return nil, nil, err
+		}
+		if from["epochs"] != preset && from["steps"] == preset {
+			s.model.Steps, from["steps"] = 0, from["epochs"] // what the preset says of steps is not meant then
 		}
 	}
 	for _, t := range table {
@@ -237,24 +267,58 @@ func (o trainOptions) resolve(shape dataset.Shape) (*settings, sources, error) {
 		}
 	}
 	if _, ok := o.flags["epochs"]; ok {
-		s.model.Steps = 0 // what a file says of steps is not meant then
+		s.model.Steps, from["steps"] = 0, "--epochs" // nor is what a file says of them
 	}
-	s.scoring.MaxK = max(s.scoring.MaxK, s.scoring.K, s.scoring.Local.K)
+	if _, ok := o.flags["loss"]; ok && o.arch == models.ArchAECon && from["aecon_recon"] == preset {
+		s.model.AEConRecon, from["aecon_recon"] = s.model.Loss, "--loss" // or the option would do nothing
+	}
+	if by := s.completeK(); by != "" {
+		from["max_neighbors"] = by
+	}
 	return s, from, s.check()
 }
 
-// readConfig reads the settings in a YAML file.
-func readConfig(path string, table []setting, from sources) error {
+// completeK raises the number of neighbours to keep to those that are asked for,
+// and returns the name of the setting by which, or "".
+func (s *settings) completeK() (by string) {
+	p := &s.scoring
+	for _, t := range []struct {
+		name string
+		k    int
+	}{{"neighbors", p.K}, {"local_neighbors", p.Local.K}} {
+		if t.k > p.MaxK {
+			p.MaxK, by = t.k, t.name
+		}
+	}
+	return by
+}
+
+// commandOptions are what only the command line can say.
+var commandOptions = []string{"arch", "preset", "data", "output", "protocol", "class", "config", "threads", "resume", "force"}
+
+// readConfig reads the settings in a YAML file. alone says whether a value of a
+// setting is sound if all others are the preset's, so that the error can name
+// the line.
+func readConfig(path string, table []setting, from sources, alone func(i int, text string) error) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
+	var doc, more yaml.Node
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	switch err := d.Decode(&doc); {
+	case err == io.EOF:
+		return nil // an empty file
+	case err != nil:
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err := d.Decode(&more); err == nil {
+		return fmt.Errorf("%s:%d: a second document; want one", path, more.Line)
+	} else if err != io.EOF {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if len(doc.Content) == 0 {
-		return nil // an empty file
+		return nil // comments
 	}
 	root := doc.Content[0]
 	if root.Kind != yaml.MappingNode {
@@ -267,6 +331,8 @@ func readConfig(path string, table []setting, from sources) error {
 		at := fmt.Sprintf("%s:%d", path, key.Line)
 		j := slices.IndexFunc(table, func(s setting) bool { return s.name == key.Value })
 		switch {
+		case j < 0 && slices.Contains(commandOptions, key.Value):
+			errs = append(errs, fmt.Errorf("%s: %q is no setting but an option of the command, --%s", at, key.Value, key.Value))
 		case j < 0:
 			errs = append(errs, fmt.Errorf("%s: unknown setting %q, nearest is %q", at, key.Value, nearest(key.Value, table)))
 		case seen[key.Value] > 0:
@@ -276,6 +342,8 @@ func readConfig(path string, table []setting, from sources) error {
 		default:
 			if err := table[j].set(value.Value); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %s: %w", at, key.Value, err))
+			} else if err := alone(j, value.Value); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", at, err))
 			}
 			from[key.Value] = at
 		}
@@ -286,24 +354,34 @@ func readConfig(path string, table []setting, from sources) error {
 
 // nearest returns the name of the setting with the fewest letters to change.
 func nearest(name string, table []setting) string {
+	name = strings.ToLower(name)
 	return slices.MinFunc(table, func(a, b setting) int {
 		return cmp.Compare(spelling.Distance(name, a.name), spelling.Distance(name, b.name))
 	}).name
 }
 
-// printConfig writes the settings as a configuration file that says where each
-// value comes from.
-func printConfig(w io.Writer, o trainOptions, shape dataset.Shape) error {
-	s, from, err := o.resolve(shape)
+// printConfig writes the settings for the images of a set as a configuration file
+// that says where each value comes from.
+func printConfig(w io.Writer, o trainOptions, set *dataset.Set) error {
+	s, from, err := o.resolve(set.Shape())
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "# nlnctl train --arch %s --preset %s, for images of %v\n", o.arch, o.preset, shape)
+	// What an empty value stands for. It is not written in its place, so that the
+	// file goes for other models and other data too.
+	own := map[string]string{
+		"scale": string(cmp.Or(set.Scale, dataset.ScaleMinMax)),
+		"space": s.model.SpaceNames()[0],
+	}
+	fmt.Fprintf(w, "# nlnctl train --arch %s --preset %s, for images of %v\n", o.arch, o.preset, set.Shape())
 	for _, t := range s.table() {
 		if t.archs != nil && !slices.Contains(t.archs, o.arch) {
 			continue
 		}
 		line := fmt.Sprintf("%s: %s", t.name, t)
+		if text, ok := t.value.(*string); ok && *text == "" && own[t.name] != "" {
+			t.doc += ", here " + own[t.name]
+		}
 		if _, err := fmt.Fprintf(w, "%-24s # %s; %s\n", line, from[t.name], t.doc); err != nil {
 			return err
 		}

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"encoding/csv"
+	"encoding/json"
+	"fmt"
 	"io"
 	"strconv"
 
@@ -16,47 +18,69 @@ import (
 const logRows = 500
 
 // A trainingLog keeps the losses of a training, as means over some steps each.
+// It can be kept as JSON with an unfinished training.
 type trainingLog struct {
-	curves []report.LossCurve
-	steps  []int // last step of each row
-	epochs []int
-	sums   []float64
-	count  int
+	Curves []report.LossCurve
+	Steps  []int // last step of each row
+	Epochs []int
+	Sums   []float64 // of the row to come, over Count steps
+	Count  int
+}
+
+// note returns the log as a text.
+func (l *trainingLog) note() (string, error) {
+	text, err := json.Marshal(l)
+	return string(text), err
+}
+
+// recall takes over a log that note returned.
+func (l *trainingLog) recall(text string) error {
+	var old trainingLog
+	if err := json.Unmarshal([]byte(text), &old); err != nil {
+		return fmt.Errorf("log of the losses: %w", err)
+	}
+	for _, c := range old.Curves {
+		if len(c.Values) != len(old.Steps) || len(old.Epochs) != len(old.Steps) || len(old.Sums) != len(old.Curves) {
+			return fmt.Errorf("log of the losses: %d rows, %d values of %s", len(old.Steps), len(c.Values), c.Name)
+		}
+	}
+	*l = old
+	return nil
 }
 
 // add takes over the losses of a step.
 func (l *trainingLog) add(p models.Progress) {
-	if l.curves == nil {
+	if l.Curves == nil {
 		for _, loss := range p.Losses {
-			l.curves = append(l.curves, report.LossCurve{Name: loss.Name})
+			l.Curves = append(l.Curves, report.LossCurve{Name: loss.Name})
 		}
-		l.sums = make([]float64, len(p.Losses))
+		l.Sums = make([]float64, len(p.Losses))
 	}
 	for i, loss := range p.Losses {
-		l.sums[i] += loss.Value
+		l.Sums[i] += loss.Value
 	}
-	l.count++
-	if l.count < (p.Steps+logRows-1)/logRows && p.Step < p.Steps {
+	l.Count++
+	if l.Count < (p.Steps+logRows-1)/logRows && p.Step < p.Steps {
 		return
 	}
-	for i := range l.curves {
-		l.curves[i].Values = append(l.curves[i].Values, l.sums[i]/float64(l.count))
-		l.sums[i] = 0
+	for i := range l.Curves {
+		l.Curves[i].Values = append(l.Curves[i].Values, l.Sums[i]/float64(l.Count))
+		l.Sums[i] = 0
 	}
-	l.steps, l.epochs, l.count = append(l.steps, p.Step), append(l.epochs, p.Epoch), 0
+	l.Steps, l.Epochs, l.Count = append(l.Steps, p.Step), append(l.Epochs, p.Epoch), 0
 }
 
 // writeCSV writes a row for each entry: step, epoch and the losses.
 func (l *trainingLog) writeCSV(w io.Writer) error {
 	c := csv.NewWriter(w)
 	header := []string{"step", "epoch"}
-	for _, curve := range l.curves {
+	for _, curve := range l.Curves {
 		header = append(header, curve.Name)
 	}
 	c.Write(header)
-	for r := range l.steps {
-		rec := []string{strconv.Itoa(l.steps[r]), strconv.Itoa(l.epochs[r])}
-		for _, curve := range l.curves {
+	for r := range l.Steps {
+		rec := []string{strconv.Itoa(l.Steps[r]), strconv.Itoa(l.Epochs[r])}
+		for _, curve := range l.Curves {
 			rec = append(rec, strconv.FormatFloat(curve.Values[r], 'g', 6, 64))
 		}
 		c.Write(rec)
@@ -66,7 +90,7 @@ func (l *trainingLog) writeCSV(w io.Writer) error {
 }
 
 // writePNG draws the curves.
-func (l *trainingLog) writePNG(w io.Writer) error { return report.WriteLosses(w, l.steps, l.curves) }
+func (l *trainingLog) writePNG(w io.Writer) error { return report.WriteLosses(w, l.Steps, l.Curves) }
 
 // shownReconstructions is how many held-out images are shown with their
 // reconstructions.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -77,7 +76,7 @@ An interrupt keeps what was learnt in BUNDLE.checkpoint; --resume goes on there.
 				if sp.Train == nil {
 					return fmt.Errorf("%s has no training images", opt.data)
 				}
-				return printConfig(env.Stdout, opt, sp.Train.Shape())
+				return printConfig(env.Stdout, opt, sp.Train)
 			}
 			if err := useCore(c); err != nil {
 				return err
@@ -142,26 +141,30 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 		return man, err
 	}
 	defer model.Close()
-	if err := checkSpace(set.scoring.Space, model); err != nil {
-		return man, err
-	}
 	m.say("training on %d images of %v from %s: %d parameters, %d steps of %d images, %d held out for calibration",
 		inliers.Len(), inliers.Shape(), opt.data, model.Parameters(), cfg.TotalSteps(inliers.Len()), cfg.Batch, calib.Len())
 	log := new(trainingLog)
-	res, err := models.Train(ctx, model, inliers, models.Options{Checkpoint: checkpoint, Progress: func(p models.Progress) {
-		log.add(p)
-		m.show("step %d of %d, epoch %d, %s, %.0f images/s, %v left", p.Step, p.Steps, p.Epoch, lossList(p.EpochLosses),
-			float64((p.Step-p.Resumed)*cfg.Batch)/p.Elapsed.Seconds(), remaining(p.Elapsed, p.Step-p.Resumed, p.Steps-p.Resumed))
-	}})
-	m.clear()
-	if err != nil {
-		if ctx.Err() != nil {
+	defer func() {
+		if err != nil && ctx.Err() != nil {
 			err = &hintedError{err, "repeat the command with --resume to go on from " + checkpoint}
 		}
+	}()
+	res, err := models.Train(ctx, model, inliers, models.Options{
+		Checkpoint: checkpoint, Note: log.note, Recall: log.recall,
+		Progress: func(p models.Progress) {
+			if log.add(p); p.Resumed > 0 && p.Step == p.Resumed+1 {
+				m.say("going on after step %d", p.Resumed)
+			}
+			m.show("step %d of %d, epoch %d, %s, %.0f images/s, %v left", p.Step, p.Steps, p.Epoch, lossList(p.EpochLosses),
+				float64(p.Images)/p.Elapsed.Seconds(), remaining(p.Elapsed, p.Step-p.Resumed, p.Steps-p.Resumed))
+		},
+	})
+	m.clear()
+	if err != nil {
 		return man, err
 	}
 	m.say("trained %d steps in %.1f s, loss %.5f", res.Steps-res.Resumed, res.Seconds, res.LastLoss)
-	man, err = finish(ctx, env, opt, m, set.fitConfig(), log, model, inliers, calib, bundle.Manifest{Training: res, Data: data})
+	man, err = finish(ctx, env, opt, m, set.fitConfig(model), log, model, inliers, calib, bundle.Manifest{Training: res, Data: data})
 	if err != nil {
 		return man, err
 	}
@@ -225,19 +228,6 @@ func normalImages(opt trainOptions, m *meter) (rest, calib *dataset.Set, s *sett
 	return inliers.Subset(keep), inliers.Subset(out), s, data, nil
 }
 
-// checkSpace returns an error unless the model has the space, "" being its own:
-// before a long training, not after it.
-func checkSpace(name string, m *models.Autoencoder) error {
-	var names []string
-	for _, s := range m.Spaces() {
-		names = append(names, s.Name)
-	}
-	if name == "" || slices.Contains(names, name) {
-		return nil
-	}
-	return fmt.Errorf("model %s has no space %q, want one of: %s", m.Config().Arch, name, strings.Join(names, ", "))
-}
-
 // finish indexes, calibrates and saves.
 func finish(ctx context.Context, env Env, opt trainOptions, m *meter, cfg nln.Config, log *trainingLog, model *models.Autoencoder, inliers, calib *dataset.Set, man bundle.Manifest) (bundle.Manifest, error) {
 	start := time.Now()
@@ -261,10 +251,10 @@ func finish(ctx context.Context, env Env, opt trainOptions, m *meter, cfg nln.Co
 	man.Created, man.Program = time.Now().UTC().Truncate(time.Second), "nlnctl "+env.version()
 	b := &bundle.Bundle{Manifest: man, Model: model, Index: index, Scorer: scorer}
 	b.Extra = map[string]func(io.Writer) error{
-		"config.yaml":         func(w io.Writer) error { return printConfig(w, opt, model.Shape()) },
+		"config.yaml":         func(w io.Writer) error { return printConfig(w, opt, inliers) },
 		"reconstructions.png": func(w io.Writer) error { return writeReconstructions(ctx, w, model, calib) },
 	}
-	if len(log.steps) > 0 { // none where a checkpoint was complete
+	if len(log.Steps) > 0 { // none where the checkpoint has no log
 		b.Extra["training.csv"], b.Extra["training.png"] = log.writeCSV, log.writePNG
 	}
 	for i := range inliers.Len() {

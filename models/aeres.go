@@ -33,10 +33,14 @@ func (c Config) qDim() int {
 }
 
 func aeResOptimizers(c Config) []optimizer {
+	deceiver := []string{decoderGroup} // as in the authors' code; the paper does not say
+	if c.GeneratorAll {
+		deceiver = []string{encoderGroup, decoderGroup}
+	}
 	return []optimizer{
 		{"ae", []string{encoderGroup, decoderGroup}, c.LR},
 		{"discriminator", []string{discriminatorGroup, headGroup}, c.rate(c.LRDiscriminator)},
-		{"generator", []string{decoderGroup}, c.rate(c.LRGenerator)},
+		{"generator", deceiver, c.rate(c.LRGenerator)},
 	}
 }
 

@@ -24,7 +24,15 @@ var ErrOtherTraining = errors.New("the checkpoint is of another training")
 const (
 	stepKey   = "nlnctl.step"
 	imagesKey = "nlnctl.images" // digest of the training images
+	lossesKey = "nlnctl.losses" // lossState as JSON
+	noteKey   = "nlnctl.note"   // of the caller
 )
+
+// lossState is what of the losses is known so far.
+type lossState struct {
+	First float64   // mean over the first epoch
+	Mean  epochMean // over the current one
+}
 
 // Names of the moments of a parameter, which each optimiser has of its own.
 func (a *groupAdam) momentM(p parameter) string { return "adam." + a.name + ".m." + p.name }
@@ -37,6 +45,16 @@ func (t *trainer) save() error {
 	}
 	f.Metadata[stepKey] = strconv.Itoa(t.step)
 	f.Metadata[imagesKey] = t.digest()
+	losses, err := json.Marshal(lossState{t.first, t.mean})
+	if err != nil {
+		return fmt.Errorf("models: checkpoint: %w", err)
+	}
+	f.Metadata[lossesKey] = string(losses)
+	if t.opt.Note != nil {
+		if f.Metadata[noteKey], err = t.opt.Note(); err != nil {
+			return fmt.Errorf("models: checkpoint: %w", err)
+		}
+	}
 	for _, a := range t.adams {
 		for i, p := range a.params {
 			st, err := a.State(i)
@@ -116,7 +134,17 @@ func (t *trainer) restore(b []byte) error {
 			}
 		}
 	}
-	t.step = step
+	var losses lossState
+	if err := json.Unmarshal([]byte(f.Metadata[lossesKey]), &losses); err != nil {
+		return fmt.Errorf("losses: %w", err)
+	}
+	if n := losses.Mean.Count; (n == 0) != (step == 0) || n > 0 && len(losses.Mean.Sums) == 0 {
+		return fmt.Errorf("losses: mean over %d steps of %d losses after step %d", n, len(losses.Mean.Sums), step)
+	}
+	t.step, t.first, t.mean = step, losses.First, losses.Mean
+	if note, ok := f.Metadata[noteKey]; ok && t.opt.Recall != nil {
+		return t.opt.Recall(note)
+	}
 	return nil
 }
 

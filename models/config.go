@@ -37,6 +37,7 @@ type Config struct {
 	Loss            string  `json:"loss"`                        // reconstruction loss: "mse", "bce" or "l1"
 	AAEClipBug      bool    `json:"aae_clip_bug,omitempty"`      // take the logits of AAE's discriminator for probabilities, as the authors' code does
 	AEResFeatureBCE bool    `json:"aeres_feature_bce,omitempty"` // take AE-res's features for probabilities, as the authors' code does
+	GeneratorAll    bool    `json:"generator_all,omitempty"`     // AE-res: the whole autoencoder deceives the discriminator, not the decoder alone
 	AEConLosses     string  `json:"aecon_losses,omitempty"`      // one of the AEConLosses constants
 	AEConRecon      string  `json:"aecon_recon,omitempty"`       // reconstruction loss of "ganomaly": "l1", "mse" or "bce"
 	LR              float64 `json:"lr"`                          // learning rate of Adam

@@ -2,17 +2,14 @@ package models
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"math"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/nln"
 )
 
 var (
@@ -106,30 +103,86 @@ func TestParameterCounts(t *testing.T) {
 				t.Errorf("%s %v %s %s: %d parameters, want %d", arch, c.shape, c.filters, c.norm, got, c.want[i])
 			}
 			m.Close()
+			// The presets are rows of the table, whatever else they change.
+			for preset, filters := range map[string]string{"paper": FiltersUp, "fast": FiltersUp, "code": FiltersConst} {
+				norm := NormNone
+				if preset == "code" {
+					norm = NormCode
+				}
+				if c.filters != filters || c.norm != norm {
+					continue
+				}
+				m := newModel(t, configOfArch(t, preset, arch, c.shape))
+				if got := m.Parameters(); got != c.want[i] {
+					t.Errorf("%s %v, preset %s: %d parameters, want %d", arch, c.shape, preset, got, c.want[i])
+				}
+				m.Close()
+			}
 		}
 	}
 }
 
 func TestShapesAndRange(t *testing.T) {
 	atEnd(t)
-	for i, arch := range append(Archs(), Archs()...) {
-		preset := Presets()[i/len(Archs())]
-		for _, shape := range []dataset.Shape{grey28, color32, {C: 2, H: 8, W: 12}, {C: 3, H: 64, W: 64}, {C: 1, H: 128, W: 128}, {C: 1, H: 256, W: 256}} {
-			m := newModel(t, configOfArch(t, preset, arch, shape))
-			set := waves(3, shape)
-			x := set.Gather([]int{0, 1, 2}, make([]float32, 3*shape.Len()))
-			z, xhat := make([]float32, 3*m.LatentDim()), make([]float32, len(x.Pix))
-			if err := m.Encode(t.Context(), x, z); err != nil {
-				t.Fatal(err)
+	for _, preset := range []string{"paper", "code"} {
+		for _, arch := range Archs() {
+			for _, shape := range []dataset.Shape{grey28, color32, {C: 2, H: 8, W: 12}, {C: 3, H: 64, W: 64}, {C: 1, H: 128, W: 128}, {C: 3, H: 128, W: 128}, {C: 1, H: 256, W: 256}} {
+				m := newModel(t, configOfArch(t, preset, arch, shape))
+				set := waves(3, shape)
+				x := set.Gather([]int{0, 1, 2}, make([]float32, 3*shape.Len()))
+				z, xhat := make([]float32, 3*m.LatentDim()), make([]float32, len(x.Pix))
+				if err := m.Encode(t.Context(), x, z); err != nil {
+					t.Fatal(err)
+				}
+				if err := m.Decode(t.Context(), z, xhat); err != nil {
+					t.Fatal(err)
+				}
+				for _, v := range xhat {
+					if !(v > 0 && v < 1) {
+						t.Fatalf("%s %s %v: pixel %v outside (0, 1)", preset, arch, shape, v)
+					}
+				}
+				m.Close()
 			}
-			if err := m.Decode(t.Context(), z, xhat); err != nil {
-				t.Fatal(err)
-			}
-			for _, v := range xhat {
-				if !(v > 0 && v < 1) {
-					t.Fatalf("%s %s %v: pixel %v outside (0, 1)", preset, arch, shape, v)
+		}
+	}
+}
+
+// Each model trains on images of each size that its networks are made for, and
+// what was trained scores: the terms in each of its spaces are finite.
+func TestEverySizeTrainsAndScores(t *testing.T) {
+	atEnd(t)
+	for _, shape := range []dataset.Shape{grey28, color32, {C: 1, H: 128, W: 128}, {C: 3, H: 128, W: 128}} {
+		for _, arch := range Archs() {
+			cfg := configOfArch(t, "paper", arch, shape)
+			cfg.Batch, cfg.Steps, cfg.Latent = 4, 2, 8
+			m, set := newModel(t, cfg), waves(14, shape)
+			before := snapshot(t, m)
+			train(t, m, set.Subset(identity(14)[:8]), Options{})
+			for name, v := range snapshot(t, m) {
+				if strings.HasSuffix(name, ".weight") && v == before[name] {
+					t.Errorf("%s %v: training left %s as it was", arch, shape, name)
 				}
 			}
+			conf := nln.DefaultConfig()
+			conf.K, conf.FPR = 2, .5
+			s, err := nln.Fit(t.Context(), m, nln.NewExact(m.LatentDim()), set.Subset(identity(14)[:8]), set.Subset(identity(14)[8:11]), conf)
+			if err != nil {
+				t.Fatalf("%s %v: %v", arch, shape, err)
+			}
+			p, err := s.PartsAll(t.Context(), set.Subset(identity(14)[11:]))
+			if err == nil {
+				err = p.Check()
+			}
+			if err != nil || p.Len() != 3 || len(p.Spaces) != len(m.Spaces()) {
+				t.Errorf("%s %v: scores of %d images in the spaces %v: %v", arch, shape, p.Len(), p.SpaceNames(), err)
+			}
+			for i := range p.Len() {
+				if p.Recon[i] == 0 || p.E(i, 2) == 0 {
+					t.Errorf("%s %v: image %d: reconstruction error %v, error term %v", arch, shape, i, p.Recon[i], p.E(i, 2))
+				}
+			}
+			m.Close()
 		}
 	}
 }
@@ -242,170 +295,53 @@ func TestNorm(t *testing.T) {
 	}
 }
 
+// Every kernel starts as in Keras, from U(-a, a) with a = sqrt(6/(fan in + fan
+// out)), every bias at 0, and batch normalisation as the identity.
 func TestGlorotStart(t *testing.T) {
 	atEnd(t)
-	m := newModel(t, config(t, "paper", grey28))
-	for _, p := range m.params {
-		v := make([]float32, p.Len())
-		if err := p.CopyTo(v); err != nil {
-			t.Fatal(err)
-		}
-		var lo, hi, sum float64
-		for _, x := range v {
-			lo, hi, sum = min(lo, float64(x)), max(hi, float64(x)), sum+float64(x)
-		}
-		switch p.name {
-		case "encoder.conv3.weight": // fans 4*64 and 4*128
-			a := math.Sqrt(6. / (4*64 + 4*128))
-			if lo < -a || hi > a || hi < .99*a || lo > -.99*a || math.Abs(sum/float64(len(v))) > 5*a/math.Sqrt(3*float64(len(v))) {
-				t.Errorf("%s in [%v, %v], mean %v, want U(-%v, %v)", p.name, lo, hi, sum/float64(len(v)), a, a)
+	for _, arch := range Archs() {
+		for _, shape := range []dataset.Shape{grey28, {C: 3, H: 128, W: 128}} {
+			m := newModel(t, configOfArch(t, "code", arch, shape))
+			for _, p := range m.params {
+				checkStart(t, arch, p)
 			}
-		case "encoder.conv3.bias":
-			if lo != 0 || hi != 0 {
-				t.Errorf("%s in [%v, %v], want 0", p.name, lo, hi)
-			}
+			m.Close()
 		}
 	}
 }
 
-func train(t testing.TB, m *Autoencoder, set *dataset.Set, opt Options) Result {
+func checkStart(t *testing.T, arch string, p parameter) {
 	t.Helper()
-	res, err := Train(t.Context(), m, set, opt)
-	if err != nil {
+	v := make([]float32, p.Len())
+	if err := p.CopyTo(v); err != nil {
 		t.Fatal(err)
 	}
-	return res
-}
-
-func weights(t *testing.T, m *Autoencoder) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	if err := m.Save(&b); err != nil {
-		t.Fatal(err)
+	var sum, squares float64
+	lo, hi := float64(v[0]), float64(v[0])
+	for _, x := range v {
+		lo, hi = min(lo, float64(x)), max(hi, float64(x))
+		sum, squares = sum+float64(x), squares+float64(x)*float64(x)
 	}
-	return b.Bytes()
-}
-
-// Spec: an autoencoder on 64 images must be able to learn them by heart.
-func TestOverfits64Images(t *testing.T) {
-	atEnd(t)
-	for _, loss := range []string{LossMSE, LossBCE, LossL1} {
-		cfg := config(t, "paper", grey28)
-		cfg.Filters, cfg.Loss, cfg.LR, cfg.Batch, cfg.Steps = FiltersConst, loss, 3e-3, 16, 120
-		m, set := newModel(t, cfg), waves(64, grey28)
-		res := train(t, m, set, Options{})
-		if res.LastLoss >= res.FirstLoss {
-			t.Errorf("%s: loss went from %v to %v", loss, res.FirstLoss, res.LastLoss)
+	s := p.Shape()
+	if len(s) == 1 {
+		want := 0.
+		if strings.Contains(p.name, ".norm") && (strings.HasSuffix(p.name, ".weight") || strings.HasSuffix(p.name, ".running_var")) {
+			want = 1
 		}
-		x := set.Gather(identity(64), make([]float32, len(set.Pix)))
-		z, xhat := make([]float32, 64*m.LatentDim()), make([]float32, len(x.Pix))
-		if err := errors.Join(m.Encode(t.Context(), x, z), m.Decode(t.Context(), z, xhat)); err != nil {
-			t.Fatal(err)
+		if lo != want || hi != want {
+			t.Errorf("%s: %s in [%v, %v], want %v", arch, p.name, lo, hi, want)
 		}
-		var mse float64
-		for i := range xhat {
-			d := float64(xhat[i] - x.Pix[i])
-			mse += d * d / float64(len(xhat))
-		}
-		if mse >= 1e-2 {
-			t.Errorf("%s: MSE %v after %d steps, want less than 0.01", loss, mse, res.Steps)
-		}
+		return
 	}
-}
-
-func identity(n int) []int {
-	ids := make([]int, n)
-	for i := range ids {
-		ids[i] = i
+	window := 1
+	if len(s) == 4 {
+		window = s[2] * s[3]
 	}
-	return ids
-}
-
-func TestTrainingRepeats(t *testing.T) {
-	atEnd(t)
-	cfg := config(t, "code", grey28)
-	cfg.Batch, cfg.Epochs = 32, 2
-	set := waves(100, grey28)
-	run := func(seed uint64) []byte {
-		cfg.Seed = seed
-		m := newModel(t, cfg)
-		res := train(t, m, set, Options{})
-		if res.Steps != 8 { // two epochs of 32, 32, 32 and 4
-			t.Errorf("%d steps, want 8", res.Steps)
-		}
-		return weights(t, m)
-	}
-	a, b, c := run(1), run(1), run(2)
-	if !bytes.Equal(a, b) {
-		t.Error("one seed, two results")
-	}
-	if bytes.Equal(a, c) {
-		t.Error("two seeds, one result")
-	}
-}
-
-func TestCheckpointResumes(t *testing.T) {
-	atEnd(t)
-	cfg := config(t, "paper", grey28)
-	cfg.Batch, cfg.Epochs = 16, 4
-	set := waves(40, grey28)
-	whole := newModel(t, cfg)
-	train(t, whole, set, Options{})
-
-	path := filepath.Join(t.TempDir(), "checkpoint")
-	ctx, cancel := context.WithCancel(t.Context())
-	stopped := newModel(t, cfg)
-	_, err := Train(ctx, stopped, set, Options{Checkpoint: path, Progress: func(p Progress) {
-		if p.Step == 5 { // in the middle of the second epoch
-			cancel()
-		}
-	}})
-	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "step 5") {
-		t.Fatalf("stopped training: %v", err)
-	}
-	resumed := newModel(t, cfg)
-	res := train(t, resumed, set, Options{Checkpoint: path})
-	if res.Resumed != 5 {
-		t.Errorf("resumed at step %d, want 5", res.Resumed)
-	}
-	if !bytes.Equal(weights(t, whole), weights(t, resumed)) {
-		t.Error("resumed training ends elsewhere than one in one go")
-	}
-
-	fewer := cfg
-	fewer.Steps = 3
-	if _, err := Train(t.Context(), newModel(t, fewer), set, Options{Checkpoint: path}); !errors.Is(err, ErrOtherTraining) {
-		t.Errorf("fewer steps than were done: %v", err)
-	}
-	other := cfg
-	other.LR *= 2
-	if _, err := Train(t.Context(), newModel(t, other), set, Options{Checkpoint: path}); !errors.Is(err, ErrOtherTraining) {
-		t.Errorf("other learning rate: %v", err)
-	}
-	if _, err := Train(t.Context(), newModel(t, cfg), waves(41, grey28), Options{Checkpoint: path}); !errors.Is(err, ErrOtherTraining) {
-		t.Errorf("other images: %v", err)
-	}
-	b, _ := os.ReadFile(path)
-	os.WriteFile(path, b[:len(b)-9], 0o644)
-	if _, err := Train(t.Context(), newModel(t, cfg), set, Options{Checkpoint: path}); err == nil || !strings.Contains(err.Error(), path) {
-		t.Errorf("truncated checkpoint: %v", err)
-	}
-}
-
-func TestTrainRefuses(t *testing.T) {
-	atEnd(t)
-	cfg := config(t, "paper", grey28)
-	cfg.Steps, cfg.Batch = 20, 16
-	m := newModel(t, cfg)
-	if _, err := Train(t.Context(), m, waves(4, color32), Options{}); err == nil {
-		t.Error("wrong shape: no error")
-	}
-	if _, err := Train(t.Context(), m, &dataset.Set{Size: grey28}, Options{}); err == nil {
-		t.Error("no images: no error")
-	}
-	cfg.LR = 0.99
-	if _, err := Train(t.Context(), newModel(t, cfg), waves(64, grey28), Options{}); err != nil && !errors.Is(err, ErrDiverged) {
-		t.Errorf("huge learning rate: %v", err)
+	n, a := float64(len(v)), math.Sqrt(6/float64(window*(s[0]+s[1])))
+	// U(-a, a) has mean 0, and squares of mean a^2/3 and variance 4a^4/45: five
+	// standard errors.
+	if lo < -a || hi > a || math.Abs(sum/n) > 5*a/math.Sqrt(3*n) || math.Abs(squares/n-a*a/3) > 5*a*a*math.Sqrt(4/(45*n)) {
+		t.Errorf("%s: %s in [%v, %v], mean %v, mean square %v, want U(-%v, %v)", arch, p.name, lo, hi, sum/n, squares/n, a, a)
 	}
 }
 
@@ -483,26 +419,5 @@ func TestBatchDoesNotMatter(t *testing.T) {
 				}
 			}
 		}
-	}
-}
-
-func BenchmarkTrainStep(b *testing.B) {
-	for _, preset := range Presets() {
-		b.Run(preset, func(b *testing.B) {
-			cfg := config(b, preset, grey28)
-			cfg.Batch, cfg.Steps = 128, 1
-			m, set := newModel(b, cfg), waves(512, grey28)
-			t, err := newTrainer(m, set, Options{})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer t.close()
-			for b.Loop() {
-				if _, err := t.train(identity(128)); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(128*float64(b.N)/b.Elapsed().Seconds(), "images/s")
-		})
 	}
 }

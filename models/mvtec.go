@@ -2,10 +2,11 @@ package models
 
 // The networks for patches of 64, 128 or 256 rows and columns: a variant of
 // the autoencoder of Bergmann et al. that the authors' code uses for MVTec AD
-// and that has the paper's number of parameters. Hidden layers are LeakyReLU
-// with slope 0.2 unless Config.Activation says otherwise; a convolution of stride 2 halves the image until 8x8 is left,
-// which one 8x8 kernel turns into the latent vector. A 128x128 patch has all of
-// the stages named below but the one for 256; a 64x64 one has one less.
+// and that has the paper's number of parameters. Hidden layers are LeakyReLU with
+// slope 0.2 unless Config.Activation says otherwise; convolutions of stride 2 halve
+// the image until 8x8 is left, which one 8x8 kernel turns into the latent vector.
+// A 128x128 patch has all of the stages named below but the one for 256; a 64x64
+// one has one less.
 
 // patchSlope is the slope of their LeakyReLU.
 const patchSlope = 0.2

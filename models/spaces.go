@@ -45,6 +45,16 @@ func (m *Autoencoder) Spaces() []nln.Space {
 	return append(spaces, nln.ImageSpace(m))
 }
 
+// SpaceNames returns the names of the spaces of a model of this configuration, in
+// the order of Autoencoder.Spaces.
+func (c Config) SpaceNames() []string {
+	var names []string
+	for _, s := range (&Autoencoder{cfg: c}).Spaces() {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
 // Features stores what a network makes of x in dst; see nln.FeatureModel.
 func (m *Autoencoder) Features(ctx context.Context, network string, x dataset.Images, dst []float32) error {
 	var n chain

@@ -19,21 +19,27 @@ type Options struct {
 	Progress func(Progress)
 
 	// Checkpoint, if set, names a file from which Train goes on if it is there,
-	// and in which it stores its state every CheckpointEvery (0: two minutes)
-	// and when the context ends. The caller removes it when it has saved the
-	// model.
+	// and in which it stores its state every CheckpointEvery (0: two minutes),
+	// when the context ends, and after the last step. The caller removes it when
+	// it has saved the model.
 	Checkpoint      string
 	CheckpointEvery time.Duration
+
+	// Note, if set, gives a text of the caller's to keep in the checkpoint, such
+	// as what Progress has gathered, and Recall gets it back where Train goes on.
+	Note   func() (string, error)
+	Recall func(note string) error
 }
 
 // Progress is how far a training is.
 type Progress struct {
 	Step, Steps int
-	Epoch       int    // of the step, from 1
-	Losses      []Loss // of the step's batch, in the order of the model's optimisers, each before its parts
-	EpochLosses []Loss // their means over the steps of this epoch so far
-	Resumed     int    // steps that were done before this run
-	Elapsed     time.Duration
+	Epoch       int           // of the step, from 1
+	Losses      []Loss        // of the step's batch, in the order of the model's optimisers, each before its parts
+	EpochLosses []Loss        // their means over the steps of this epoch so far
+	Resumed     int           // steps that were done before this run
+	Images      int           // that went through the model in this run, those of each epoch anew
+	Elapsed     time.Duration // of this run
 }
 
 // A Loss is the value of one of a model's losses, or of a summand of one before
@@ -46,9 +52,9 @@ type Loss struct {
 // A Result says what a training did.
 type Result struct {
 	Steps     int     `json:"steps"`
-	Images    int     `json:"images"` // in the training set
-	Seconds   float64 `json:"seconds"`
-	FirstLoss float64 `json:"first_loss"` // mean over the first epoch of this run
+	Images    int     `json:"images"`     // in the training set
+	Seconds   float64 `json:"seconds"`    // of this run
+	FirstLoss float64 `json:"first_loss"` // mean over the first epoch
 	LastLoss  float64 `json:"last_loss"`  // mean over the last epoch
 	Resumed   int     `json:"resumed_at_step,omitempty"`
 }
@@ -84,6 +90,8 @@ type trainer struct {
 	adams []*groupAdam
 	step  int       // steps done
 	perm  []int     // order of the images in the current epoch
+	mean  epochMean // of the losses in the current epoch
+	first float64   // mean of the first loss over the first epoch
 	batch []float32 // pixels of one batch
 	noise func(step int) (noise, error)
 }
@@ -180,30 +188,33 @@ func (t *trainer) run(ctx context.Context) (Result, error) {
 	n, size := t.set.Len(), t.m.cfg.Batch
 	perEpoch := stepsPerEpoch(n, size)
 	res := Result{Steps: t.m.cfg.TotalSteps(n), Images: n, Resumed: t.step}
-	start, saved := time.Now(), time.Now()
-	var mean epochMean
+	start, saved, seen := time.Now(), time.Now(), 0
 	for t.step < res.Steps {
 		if err := ctx.Err(); err != nil {
 			return res, t.stop(err)
 		}
 		epoch, k := t.step/perEpoch, t.step%perEpoch
+		if k == 0 {
+			t.mean = epochMean{}
+		}
 		if k == 0 || t.perm == nil {
 			t.perm = permutation(n, t.m.cfg.Seed, epoch)
-			mean = epochMean{}
 		}
-		losses, err := t.train(t.perm[k*size : min((k+1)*size, n)])
+		ids := t.perm[k*size : min((k+1)*size, n)]
+		losses, err := t.train(ids)
 		if err != nil {
 			return res, fmt.Errorf("models: train: epoch %d, step %d: %w", epoch+1, t.step+1, err)
 		}
 		t.step++
-		means := mean.add(losses)
-		res.LastLoss = means[0].Value
-		if epoch == res.Resumed/perEpoch {
-			res.FirstLoss = res.LastLoss
+		seen += len(ids)
+		t.mean.add(losses)
+		means := t.mean.losses(losses)
+		if epoch == 0 {
+			t.first = means[0].Value
 		}
 		if t.opt.Progress != nil {
 			t.opt.Progress(Progress{Step: t.step, Steps: res.Steps, Epoch: epoch + 1, Losses: losses,
-				EpochLosses: means, Resumed: res.Resumed, Elapsed: time.Since(start)})
+				EpochLosses: means, Resumed: res.Resumed, Images: seen, Elapsed: time.Since(start)})
 		}
 		if t.opt.Checkpoint != "" && time.Since(saved) > t.opt.CheckpointEvery {
 			if err := t.save(); err != nil {
@@ -218,27 +229,45 @@ func (t *trainer) run(ctx context.Context) (Result, error) {
 		}
 	}
 	res.Seconds = time.Since(start).Seconds()
-	return res, nil
-}
-
-// epochMean is the mean of losses over the steps of an epoch.
-type epochMean struct {
-	sums  []float64
-	count int
-}
-
-// add takes the losses of a step and returns the means.
-func (e *epochMean) add(losses []Loss) []Loss {
-	if e.sums == nil {
-		e.sums = make([]float64, len(losses))
+	res.FirstLoss, res.LastLoss = t.first, t.mean.first()
+	if t.opt.Checkpoint == "" {
+		return res, nil
 	}
-	e.count++
-	means := make([]Loss, len(losses))
+	return res, t.save() // what the caller does with the model may be interrupted, too
+}
+
+// epochMean is the mean of losses over the steps of an epoch so far.
+type epochMean struct {
+	Sums  []float64
+	Count int
+}
+
+// add takes the losses of a step.
+func (e *epochMean) add(losses []Loss) {
+	if len(e.Sums) != len(losses) {
+		e.Sums = make([]float64, len(losses))
+	}
+	e.Count++
 	for i, l := range losses {
-		e.sums[i] += l.Value
-		means[i] = Loss{l.Name, e.sums[i] / float64(e.count)}
+		e.Sums[i] += l.Value
+	}
+}
+
+// losses returns the means under the names of the losses.
+func (e *epochMean) losses(names []Loss) []Loss {
+	means := make([]Loss, len(names))
+	for i, l := range names {
+		means[i] = Loss{l.Name, e.Sums[i] / float64(e.Count)}
 	}
 	return means
+}
+
+// first returns the mean of the first loss, 0 before any step.
+func (e *epochMean) first() float64 {
+	if e.Count == 0 {
+		return 0
+	}
+	return e.Sums[0] / float64(e.Count)
 }
 
 // stop keeps what was trained when the context has ended with err.

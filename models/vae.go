@@ -54,6 +54,8 @@ func (m *Autoencoder) vaeObjectives(p pass, x *torch.Tensor) []objective {
 	p.batchStats = m.cfg.batchStats(false)
 	mean, logVar := m.vae.heads(p, x)
 	z := draw(mean, logVar, p.noise.normal(p.s, mean.Shape()...))
+	// With binary cross-entropy the authors' code clips the VAE's pixels to
+	// [1e-7, 1-1e-7], unlike the other models': no more than rounding.
 	recon, divergence := m.reconLoss(m.decoder.apply(p, z), x), kl(mean, logVar)
 	loss := recon.Affine(m.cfg.VAEReconScale, 0).Add(divergence)
 	return []objective{{"vae", loss, "ae", []part{{"recon", recon}, {"kl", divergence}}}}

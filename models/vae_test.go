@@ -146,6 +146,20 @@ func TestVAEPreHead(t *testing.T) {
 	}
 }
 
+// The latent of an image is the mean unless the configuration says otherwise,
+// for small images and for patches, with the latents apart from the variances.
+func TestVAELatentIsTheMean(t *testing.T) {
+	atEnd(t)
+	for _, shape := range []dataset.Shape{{C: 1, H: 8, W: 8}, {C: 1, H: 64, W: 64}} {
+		m := newModel(t, configOfArch(t, "paper", ArchVAE, shape))
+		x := reorder(waves(5, shape), identity(5))
+		z := floats(t, 5*m.LatentDim(), func(z []float32) error { return m.Encode(t.Context(), x, z) })
+		if mean, sd := heads(t, m, x); !slices.Equal(z, mean) || slices.Equal(z, sd) {
+			t.Errorf("%v: the latent is not the mean", shape)
+		}
+	}
+}
+
 // Reconstruct of any other model is the decoded latent.
 func TestReconstructIsDecodedLatent(t *testing.T) {
 	atEnd(t)
