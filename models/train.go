@@ -65,7 +65,7 @@ var ErrDiverged = errors.New("the loss is no longer finite; try a smaller learni
 // Train trains m on the images of set, which must hold normal images only, as
 // its Config says: each epoch goes through a new random permutation of them, and
 // the last, smaller batch is kept. With Config.Whiten it then whitens the
-// latents; such a model cannot be trained further. Equal configurations and sets give equal
+// latents, after the last checkpoint. Equal configurations and sets give equal
 // weights on one machine with one number of threads, also over a checkpoint.
 //
 // When ctx ends, Train stores a checkpoint if it was given a place for it and
@@ -223,6 +223,12 @@ func (t *trainer) run(ctx context.Context) (Result, error) {
 			saved = time.Now()
 		}
 	}
+	if t.opt.Checkpoint != "" {
+		// What follows, and what the caller does with the model, may be interrupted.
+		if err := t.save(); err != nil {
+			return res, err
+		}
+	}
 	if t.m.cfg.Whiten {
 		if err := t.m.whitenOver(ctx, t.set); err != nil {
 			return res, err
@@ -230,10 +236,7 @@ func (t *trainer) run(ctx context.Context) (Result, error) {
 	}
 	res.Seconds = time.Since(start).Seconds()
 	res.FirstLoss, res.LastLoss = t.first, t.mean.first()
-	if t.opt.Checkpoint == "" {
-		return res, nil
-	}
-	return res, t.save() // what the caller does with the model may be interrupted, too
+	return res, nil
 }
 
 // epochMean is the mean of losses over the steps of an epoch so far.

@@ -3,6 +3,7 @@ package models
 import (
 	"context"
 	"math"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -94,6 +95,26 @@ func TestWhiten(t *testing.T) {
 				t.Errorf("%d parameters whitened, %d before", white.Parameters(), plain.Parameters())
 			}
 		})
+	}
+}
+
+// A training that goes on from its last checkpoint whitens what it whitened
+// before, once.
+func TestWhitenAgainFromTheCheckpoint(t *testing.T) {
+	atEnd(t)
+	c := configOfArch(t, "fast", ArchAE, grey28)
+	c.Latent, c.Steps, c.Batch, c.Whiten = 4, 3, 16, true
+	set, opt := waves(50, grey28), Options{Checkpoint: filepath.Join(t.TempDir(), "c")}
+	var z [2][]float32
+	for i := range z {
+		m := newModel(t, c)
+		if _, err := Train(context.Background(), m, set, opt); err != nil {
+			t.Fatal(err)
+		}
+		z[i], _ = latentsOf(t, m, set)
+	}
+	if d := largestDifference(z[0], z[1]); d != 0 {
+		t.Errorf("a latent value moved by %v", d)
 	}
 }
 
