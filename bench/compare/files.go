@@ -94,7 +94,7 @@ func middle(turns []results.Files) results.Files {
 		for _, t := range turns {
 			s, c = append(s, of(t).Seconds), append(c, of(t).CPU)
 		}
-		return workload.Stage{Name: of(f).Name, Seconds: results.Of(s).Median, CPU: results.Of(c).Median}
+		return workload.Stage{Name: of(turns[0]).Name, Seconds: results.Of(s).Median, CPU: results.Of(c).Median}
 	}
 	f.Whole = median(func(t results.Files) workload.Stage { return t.Whole })
 	f.Stages = nil

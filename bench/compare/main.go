@@ -5,11 +5,13 @@
 //	compare -quick              a part; about three
 //	compare -only '^search/'    the cases whose names match
 //	compare -check -again 2     a part, against the ratios that are kept
+//	compare -render             nothing; writes the page again from the numbers
 //
 // Programs are those that "make bench-programs" builds.
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -27,6 +29,7 @@ import (
 // options are what the command line says.
 type options struct {
 	quick, check bool
+	render       bool
 	only, out    string
 	again        int
 	bin, python  string
@@ -39,6 +42,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "only cases whose names match `REGEXP`")
 	flag.StringVar(&o.out, "out", "", "write to this `FOLDER` (default: the repository, or build/bench/part for a part)")
 	flag.BoolVar(&o.check, "check", false, "compare a part with the ratios in the repository instead of writing")
+	flag.BoolVar(&o.render, "render", false, "measure nothing, and write the page of the numbers that are kept")
 	flag.IntVar(&o.again, "again", 2, "with -check, how many `TIMES` to measure a worse case again")
 	flag.StringVar(&o.bin, "bin", "build/bin", "`FOLDER` of the programs")
 	flag.StringVar(&o.python, "python", "/usr/bin/python3", "the `PYTHON` of the peers")
@@ -64,7 +68,14 @@ func run(ctx context.Context, o options) error {
 	}
 	r := &runner{bin: o.bin, python: o.python, peers: o.peers, work: o.work, data: os.Getenv("NLN_DATA"),
 		say: func(format string, args ...any) { fmt.Fprintf(os.Stderr, "compare: "+format+"\n", args...) }}
-	if o.check {
+	switch {
+	case o.render:
+		kept, err := results.Read(cmp.Or(o.out, "."))
+		if err != nil {
+			return err
+		}
+		return kept.Save(cmp.Or(o.out, "."))
+	case o.check:
 		return r.check(ctx, o.again, only.MatchString)
 	}
 	start := time.Now()

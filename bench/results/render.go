@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,8 +28,11 @@ func (r Results) Render() ([]byte, error) {
 	if err := page.Execute(&out, r); err != nil {
 		return nil, fmt.Errorf("results: page: %w", err)
 	}
-	return out.Bytes(), nil
+	text := blank.ReplaceAll(out.Bytes(), []byte("\n\n")) // sections that are left out leave empty lines
+	return append(bytes.TrimSpace(text), '\n'), nil
 }
+
+var blank = regexp.MustCompile(`\n{3,}`)
 
 // casesOf returns the cases of a task.
 func casesOf(c *Comparison, task string) (cases []Case) {
