@@ -53,15 +53,13 @@ func (r *runner) smallFiles(ctx context.Context, f folder, threads int) error {
 	var turns []results.Files
 	var whole, slow []float64
 	for range 3 {
-		start := time.Now()
-		_, state, err := launch(ctx, threads, r.program("nlnctl"), "score", "-q", "--threads", strconv.Itoa(threads),
-			"-m", filepath.Join(r.dir(f), workload.BundleDir), "-o", rows, dir)
-		if err != nil {
+		turn := found
+		if turn.Start, err = r.scoring(ctx, "start", f, threads, rows, filepath.Join(r.dir(f), workload.ImageFile)); err != nil {
 			return err
 		}
-		turn := found
-		turn.Whole = workload.Stage{Name: "nlnctl score", Seconds: time.Since(start).Seconds(),
-			CPU: (state.UserTime() + state.SystemTime()).Seconds()}
+		if turn.Whole, err = r.scoring(ctx, "all together", f, threads, rows, dir); err != nil {
+			return err
+		}
 		if turn.Stages, err = r.stages(ctx, threads, "-dir", r.dir(f), "-pictures", dir, "-rows", rows); err != nil {
 			return err
 		}
@@ -74,6 +72,17 @@ func (r *runner) smallFiles(ctx context.Context, f folder, threads int) error {
 		found.Whole.Seconds, found.Ratio.Median, found.Whole.Seconds/found.Bound(threads))
 	r.found.Files = append(r.found.Files, found)
 	return nil
+}
+
+// scoring measures nlnctl score of what, which writes its rows to a file.
+func (r *runner) scoring(ctx context.Context, name string, f folder, threads int, rows, what string) (workload.Stage, error) {
+	start := time.Now()
+	_, state, err := launch(ctx, threads, r.program("nlnctl"), "score", "-q", "--threads", strconv.Itoa(threads),
+		"-m", filepath.Join(r.dir(f), workload.BundleDir), "-o", rows, what)
+	if err != nil {
+		return workload.Stage{}, err
+	}
+	return workload.Stage{Name: name, Seconds: time.Since(start).Seconds(), CPU: (state.UserTime() + state.SystemTime()).Seconds()}, nil
 }
 
 // stages has the stages measured, each alone.
@@ -96,6 +105,7 @@ func middle(turns []results.Files) results.Files {
 		}
 		return workload.Stage{Name: of(turns[0]).Name, Seconds: results.Of(s).Median, CPU: results.Of(c).Median}
 	}
+	f.Start = median(func(t results.Files) workload.Stage { return t.Start })
 	f.Whole = median(func(t results.Files) workload.Stage { return t.Whole })
 	f.Stages = nil
 	for i := range turns[0].Stages {

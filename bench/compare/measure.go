@@ -54,7 +54,7 @@ func (r *runner) prepare(ctx context.Context, f folder) error {
 	if err != nil {
 		r.say("preparing %s", f.name())
 		argv := []string{r.program("ours"), "-task", "prepare", "-dir", dir, "-source", r.source(f), "-preset", f.preset,
-			"-latent", fmt.Sprint(f.latent), "-channels", f.channels()}
+			"-latent", fmt.Sprint(f.latent), "-channels", f.channels(), "-threads", fmt.Sprint(r.processors())}
 		if f.trainOnly {
 			argv = append(argv, "-train-only", "-images", "4096")
 		}

@@ -114,7 +114,7 @@ func TestCurves(t *testing.T) {
 			}
 		}
 	}
-	if sensible(measurement{Kind: "IVF1024,Flat", N: 1000}) || !sensible(measurement{Kind: exactKind, N: 1000, K: 3}) {
+	if sensible(measurement{Kind: trainKind, Side: 224}) || !sensible(measurement{Kind: exactKind, N: 1000, K: 3}) {
 		t.Error("sensible")
 	}
 }

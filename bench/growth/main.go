@@ -121,7 +121,7 @@ func all(quick bool) []curve {
 		n, sides, batches, latents, ks = n[:5], sides[:2], batches[:6], latents[1:5], ks[:3]
 	}
 	return []curve{
-		{axisN, []string{exactKind, "HNSW16", "IVF1024,Flat"}, n, func(m *measurement, x float64) { m.N = int(x) }},
+		{axisN, []string{exactKind, "HNSW16"}, n, func(m *measurement, x float64) { m.N = int(x) }},
 		{axisL, []string{exactKind}, latents, func(m *measurement, x float64) { m.L = int(x) }},
 		{axisK, []string{exactKind}, ks, func(m *measurement, x float64) { m.K = int(x) }},
 		{axisSide, []string{encodeKind, trainKind}, sides, func(m *measurement, x float64) { m.Side = int(x) }},
@@ -166,8 +166,6 @@ func curves(ctx context.Context, quick bool, dir string) (points []results.Point
 // sensible says whether a point can be measured and means something.
 func sensible(m measurement) bool {
 	switch {
-	case strings.HasPrefix(m.Kind, "IVF"):
-		return m.N >= 30*1024 // FAISS wants some thirty vectors a list
 	case m.Kind == trainKind:
 		return m.Side <= 112 // beyond, a batch takes gigabytes
 	case m.Kind == exactKind:

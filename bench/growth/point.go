@@ -103,7 +103,9 @@ func (x *plain) search(_ context.Context, q []float32, k int) ([]int64, error) {
 	return x.ids, x.Search(q, k, x.dist, x.ids)
 }
 
-// build returns an index over vectors.
+// build returns an index over vectors. Other kinds of index are measured by
+// adding them here and to the curve over N; one that must be trained first, such
+// as IVF, cannot be built from a factory string alone.
 func build(ctx context.Context, kind string, dim int, vectors []float32) (searcher, error) {
 	if kind != exactKind {
 		x, err := faiss.New(dim, kind)

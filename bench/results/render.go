@@ -17,7 +17,7 @@ var pageText string
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"cases": casesOf, "ways": waysOf, "peer": peerOf, "cells": cellsOf,
-	"n": number, "ratio": ratio, "target": target, "percent": percent, "met": met, "ms": func(s float64) string { return number(1000 * s) },
+	"n": number, "rate": rate, "ratio": ratio, "target": target, "percent": percent, "met": met, "ms": func(s float64) string { return number(1000 * s) },
 	"libraries": libraries, "power": func(x float64) string { return strconv.FormatFloat(x, 'f', 2, 64) },
 	"limit": limit, "div": func(a, b float64) float64 { return a / b }, "mul": func(a, b float64) float64 { return a * b }, "growth": growthRows, "axes": axesOf,
 }).Parse(pageText))
@@ -87,6 +87,17 @@ func number(x float64) string {
 		return whole + "." + rest
 	}
 	return whole
+}
+
+// rate prints how fast a peer was, and its recall if it is not exact.
+func rate(p Peer) string {
+	switch {
+	case p.Rate == (Spread{}):
+		return "-"
+	case p.Recall > 0:
+		return fmt.Sprintf("%s (%.4f)", number(p.Rate.Median), p.Recall)
+	}
+	return number(p.Rate.Median)
 }
 
 // ratio prints a ratio and how far the rounds spread.

@@ -115,6 +115,7 @@ type Files struct {
 	Name    string           `json:"name"`
 	Count   int              `json:"count"`
 	Threads int              `json:"threads"`
+	Start   workload.Stage   `json:"start"` // of the command: an image alone
 	Stages  []workload.Stage `json:"stages"`
 	Whole   workload.Stage   `json:"whole"`             // zero where there is no model for such images
 	Ratio   Spread           `json:"ratio"`             // of the whole to the slowest stage
@@ -132,9 +133,10 @@ func (f Files) Slowest() (seconds float64) {
 	return seconds
 }
 
-// Bound returns the shortest time for the work of all stages on n processors.
+// Bound returns the shortest time for the work of all stages and the start on
+// n processors.
 func (f Files) Bound(n int) float64 {
-	sum := 0.
+	sum := f.Start.CPU
 	for _, s := range f.Stages {
 		sum += s.CPU
 	}

@@ -38,7 +38,7 @@ func comparison(ratio float64) *Comparison {
 			{Name: "train/paper/28x28x1/L32/threads1", Ours: Spread{2000, 1900, 2100},
 				Peers: []Peer{{Way: "eager", Rate: Spread{1000, 990, 1010}, Ratio: Spread{ratio, ratio - .1, ratio + .1}, Target: 2}}},
 			{Name: "search/paper/28x28x1/L32/threads1/single/K3", Ours: Spread{2000, 1900, 2100},
-				Peers: []Peer{{Way: "flat", Ratio: Spread{3, 2, 4}, Target: 2}, {Way: "hnsw", Ratio: Spread{.5, .4, .6}, Recall: .998}}},
+				Peers: []Peer{{Way: "flat", Ratio: Spread{3, 2, 4}, Target: 2}, {Way: "hnsw", Rate: Spread{4000, 4000, 4000}, Ratio: Spread{.5, .4, .6}, Recall: .998}}},
 			{Name: "score/paper/28x28x1/L32/threads1/K3", Ours: Spread{2000, 1900, 2100},
 				Peers: []Peer{{Way: "cached", Ratio: Spread{1.1, 1, 1.2}, Target: 1.3}}},
 		},
@@ -67,7 +67,7 @@ func TestRender(t *testing.T) {
 	}
 	for _, want := range []string{
 		"| paper | 28x28x1 | L32 | 1 | 2,000 | 1,000 | **1.90** (1.80-2.00) | 2.00 missed |",
-		"| paper | 28x28x1 | L32 | 1 | single | K3 | 2,000 | 0 | **3.00** (2.00-4.00) | 2.00 met | 0 (0.9980) | **0.500** (0.400-0.600) | - |",
+		"| paper | 28x28x1 | L32 | 1 | single | K3 | 2,000 | - | **3.00** (2.00-4.00) | 2.00 met | 4,000 (0.9980) | **0.500** (0.400-0.600) | - |",
 		"| train/paper/28x28x1/L32/threads1 | 300 | 400 | 350 | met |",
 		"| start | 60000 | 0.500 (0.400-0.600) | 80.0 of 260 | met, met |",
 		"| 60000 PNG of 28x28x1 | 2 | 12,000 | **1.25** (1.20-1.30) | 1.15 missed | 1.11 |",
