@@ -54,7 +54,8 @@ func fits(points []results.Point) (found []results.Fit) {
 	return found
 }
 
-// crossings returns where other indexes become faster than the exact search.
+// crossings returns from where on other indexes are faster than the exact
+// search, at all points beyond.
 func crossings(points []results.Point) (found []results.Crossing) {
 	exact := map[float64]float64{}
 	for _, p := range points {
@@ -67,17 +68,17 @@ func crossings(points []results.Point) (found []results.Crossing) {
 			continue
 		}
 		c := results.Crossing{Kind: s.kind}
-		for i, p := range s.points {
-			if p.Rate <= exact[p.X] {
-				continue
-			}
-			c.N, c.Recall = p.X, p.Recall
-			if i > 0 { // between two points, on straight lines of the logarithms
-				before := s.points[i-1]
-				a, b := math.Log(before.Rate/exact[before.X]), math.Log(p.Rate/exact[p.X])
-				c.N = before.X * math.Pow(p.X/before.X, a/(a-b))
-			}
-			break
+		i := len(s.points) // of the first point from which on it is faster
+		for i > 0 && s.points[i-1].Rate > exact[s.points[i-1].X] {
+			i--
+		}
+		if i < len(s.points) {
+			c.N, c.Recall = s.points[i].X, s.points[i].Recall
+		}
+		if i > 0 && c.N > 0 { // between two points, on straight lines of the logarithms
+			p, q := s.points[i-1], s.points[i]
+			a, b := math.Log(p.Rate/exact[p.X]), math.Log(q.Rate/exact[q.X])
+			c.N = p.X * math.Pow(q.X/p.X, a/(a-b))
 		}
 		found = append(found, c)
 	}

@@ -35,6 +35,10 @@ func TestCrossings(t *testing.T) {
 	points := append(power(exactKind, 1e9, -1), power("early", 5e6, -.5)...)
 	points = append(points, power("never", 1e3, -.5)...)
 	c := crossings(points)
+	points[4].Rate = 1e9 // the first of "early", before it is slower again
+	if again := crossings(points); again[0] != c[0] {
+		t.Errorf("%+v where a small index is faster by chance", again[0])
+	}
 	if len(c) != 2 || math.Abs(c[0].N/4e4-1) > 1e-6 || c[0].Recall != .9 || c[1].N != 0 {
 		t.Errorf("%+v", c)
 	}

@@ -75,7 +75,7 @@ func (n panel) plot(points []results.Point) (*plot.Plot, error) {
 	d.Title.Text, d.X.Label.Text, d.Y.Label.Text = n.title, n.axis, n.y
 	d.X.Scale, d.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	d.X.Tick.Marker, d.Y.Tick.Marker = plot.LogTicks{Prec: -1}, plot.LogTicks{Prec: -1}
-	d.Legend.Top, d.Legend.XOffs, d.Legend.YOffs = true, -4, -4
+	d.Legend.Top, d.Legend.XOffs, d.Legend.YOffs = true, -10, -4
 	d.Add(plotter.NewGrid())
 	i := 0
 	for _, s := range seriesOf(points) {
