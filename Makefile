@@ -67,6 +67,28 @@ lint: ## checks the code: vet, staticcheck and the rules of internal/lint
 	@$(GOCMD) tool staticcheck ./...
 	@$(GOCMD) test ./internal/lint
 
+.PHONY: bench
+bench: core ## runs Go's benchmarks, as benchstat reads them (BENCH=REGEXP: only these)
+	@$(GOCMD) test -run '^$$' -bench '$(or $(BENCH),.)' -count $(or $(COUNT),1) ./nln ./nln/metrics ./dataset/... ./models ./faissindex ./bundle ./cgo/...
+
+.PHONY: bench-programs
+bench-programs: all
+	@$(GOBUILD) -o build/bin/ ./bench/...
+
+.PHONY: bench-peers
+bench-peers: bench-programs ## compares with PyTorch, FAISS and scikit-learn, and writes docs/benchmarks.md (BENCH=-quick: a part)
+	@hack/deps.sh --peers
+	@build/bin/compare $(BENCH)
+
+.PHONY: bench-growth
+bench-growth: bench-programs ## measures how cost grows, for the same page (BENCH=-quick: a part)
+	@build/bin/growth $(BENCH)
+
+.PHONY: bench-check
+bench-check: bench-programs ## fails where a ratio is 15 % worse than the one kept in bench/ratios.json
+	@hack/deps.sh --peers
+	@build/bin/compare -check $(BENCH)
+
 .PHONY: ci
 ci: deps ## everything that must hold before a change is taken
 	@+hack/ci.sh

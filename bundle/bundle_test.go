@@ -20,7 +20,7 @@ import (
 	"github.com/nlnctl/nlnctl/nln"
 )
 
-func images(t *testing.T, perClass int) *dataset.Set {
+func images(t testing.TB, perClass int) *dataset.Set {
 	t.Helper()
 	o := synth.DefaultOptions()
 	o.TrainPerClass, o.TestPerClass = perClass, 0
@@ -32,13 +32,13 @@ func images(t *testing.T, perClass int) *dataset.Set {
 }
 
 // fit trains a little on some images and makes a bundle of it in memory.
-func fit(t *testing.T, cache nln.Cache) *Bundle {
+func fit(t testing.TB, cache nln.Cache) *Bundle {
 	t.Helper()
 	return fitAs(t, func(m *models.Autoencoder) nln.Model { return m }, func(c *nln.Config) { c.Cache = cache })
 }
 
 // fitAs scores with what wrap makes of the model.
-func fitAs(t *testing.T, wrap func(*models.Autoencoder) nln.Model, change func(*nln.Config)) *Bundle {
+func fitAs(t testing.TB, wrap func(*models.Autoencoder) nln.Model, change func(*nln.Config)) *Bundle {
 	t.Helper()
 	set := images(t, 40)
 	keep, out := dataset.Split(set.Len(), set.Labels, 0.3, 1)

@@ -344,15 +344,6 @@ func FuzzDecodeImage(f *testing.F) {
 	})
 }
 
-func BenchmarkDecodePNG28(b *testing.B) {
-	data := encodePNG(b, greyRamp(28, 28))
-	for b.Loop() {
-		if _, err := DecodeImage(data, "x", Shape{1, 28, 28}); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
 // fixChecksum makes the checksum of a PNG's header right again.
 func fixChecksum(data []byte) {
 	binary.BigEndian.PutUint32(data[29:], crc32.ChecksumIEEE(data[12:29]))

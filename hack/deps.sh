@@ -5,6 +5,7 @@
 #   hack/deps.sh            installs; does nothing where nothing is missing
 #   hack/deps.sh --check    only reports; exit status 1 if something is missing
 #   hack/deps.sh --core ... leaves out what only the Go side needs
+#   hack/deps.sh --peers ... asks also for what the benchmarks compare with
 #
 # What is there is found out by looking at the files themselves, so that a
 # machine where they came from elsewhere is served as well. With LIBTORCH=DIR
@@ -15,13 +16,14 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-check=no go=yes
+check=no go=yes peers=no
 for arg; do
 	case $arg in
 	--check) check=yes ;;
 	--core) go=no ;;
+	--peers) peers=yes ;;
 	*)
-		echo "deps: unknown argument $arg; known are --check and --core" >&2
+		echo "deps: unknown argument $arg; known are --check, --core and --peers" >&2
 		exit 2
 		;;
 	esac
@@ -33,6 +35,8 @@ die() {
 }
 
 has_program() { command -v "$1" >/dev/null 2>&1; }
+# The distribution's Python, whatever else is in PATH.
+has_module() { [ -d "/usr/lib/python3/dist-packages/$1" ]; }
 lib=/usr/lib/$(uname -m)-linux-gnu
 
 # need PACKAGE REASON TEST...: adds PACKAGE to the missing ones unless TEST succeeds.
@@ -67,6 +71,11 @@ look() {
 		need unzip "unpacks it" has_program unzip
 		need ca-certificates "so that curl knows whom it talks to" \
 			test -e /etc/ssl/certs/ca-certificates.crt
+	fi
+	if [ $peers = yes ]; then
+		need python3-torch "networks and training in Python, to compare with" has_module torch
+		need python3-faiss "search in Python, to compare with" has_module faiss
+		need python3-sklearn "the ball tree, to compare with" has_module sklearn
 	fi
 }
 

@@ -3,6 +3,9 @@
 //
 //	ours -task prepare -dir DIR -source SPEC -preset P ...   makes the folder that both sides read
 //	ours -task train|search|score -dir DIR -answer FILE      a worker, see package workload
+//	ours -task pictures -dir DIR -pictures OUT -count N      writes image files like those to be scored
+//	ours -task megapixels -pictures OUT -count N             writes large PNG and JPEG files
+//	ours -task stages -pictures OUT -answer FILE ...         measures the stages of scoring files, each alone
 //	ours -task load                                          loads the native core and ends, to see what that takes
 package main
 
@@ -34,39 +37,59 @@ const batch = 1024
 
 func main() {
 	var p preparation
-	task := flag.String("task", "", "prepare, train, search, score or load")
-	dir := flag.String("dir", "", "the folder")
+	var s stages
+	task := flag.String("task", "", "prepare, train, search, score, pictures, megapixels, stages or load")
+	flag.StringVar(&s.dir, "dir", "", "the folder")
 	answer := flag.String("answer", "", "file to write the answer to")
-	threads := flag.Int("threads", 1, "threads to compute with")
+	flag.IntVar(&s.threads, "threads", 1, "threads to compute with")
+	flag.StringVar(&s.pictures, "pictures", "", "folder of image files")
+	flag.StringVar(&s.rows, "rows", "", "what nlnctl score wrote about them, in the same order")
+	count := flag.Int("count", 1, "image files to write")
 	flag.StringVar(&p.source, "source", "", "data set, or synth: for generated images")
 	flag.StringVar(&p.preset, "preset", "paper", "preset of the model")
 	flag.IntVar(&p.latent, "latent", 32, "values in a latent vector")
 	flag.IntVar(&p.channels, "channels", 1, "channels of generated images")
-	flag.IntVar(&p.images, "images", 38400, "images to train on")
+	flag.IntVar(&p.images, "images", 51200, "images to train on")
 	flag.BoolVar(&p.trainOnly, "train-only", false, "leave out the index and the bundle")
 	flag.Parse()
-	if err := run(context.Background(), *task, *dir, *answer, *threads, p); err != nil {
+	if err := run(context.Background(), *task, *answer, *count, s, p); err != nil {
 		fmt.Fprintln(os.Stderr, "ours:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, task, dir, answer string, threads int, p preparation) error {
-	if err := torch.SetThreads(threads); err != nil {
+func run(ctx context.Context, task, answer string, count int, s stages, p preparation) error {
+	if err := torch.SetThreads(s.threads); err != nil {
 		return err
 	}
 	if err := torch.Load(); err != nil {
 		return err
 	}
-	open := map[string]func(dir string) (worker, error){"train": newTrainer, "search": newSearcher, "score": newScorer}[task]
-	switch {
-	case task == "load":
+	switch task {
+	case "load":
 		return nil
-	case task == "prepare":
-		return p.run(ctx, dir)
-	case open == nil:
+	case "prepare":
+		return p.run(ctx, s.dir)
+	case "pictures":
+		return writePictures(s.dir, s.pictures, count)
+	case "megapixels":
+		return writeMegapixels(s.pictures, count)
+	case "stages":
+		found, err := s.run(ctx)
+		if err != nil {
+			return err
+		}
+		return workload.WriteJSON(answer, found)
+	}
+	open := map[string]func(dir string) (worker, error){"train": newTrainer, "search": newSearcher, "score": newScorer}[task]
+	if open == nil {
 		return fmt.Errorf("unknown task %q", task)
 	}
+	return work(ctx, open, s.dir, answer)
+}
+
+// work is a worker from its start to its end.
+func work(ctx context.Context, open func(dir string) (worker, error), dir, answer string) error {
 	w, err := open(dir)
 	if err != nil {
 		return err

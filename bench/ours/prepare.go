@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"image"
 	"image/png"
 	"os"
 	"path/filepath"
@@ -33,6 +32,10 @@ const (
 	calibration = 1000  // test images that the bundle is calibrated with
 	queries     = 4096  // test images after them, to be scored
 	trainImages = 16384 // kept for training
+	// With the 1e-4 of preset paper so few steps teach next to nothing, and the
+	// latents of an untrained model lie too close together to be searched as
+	// those of a trained one.
+	setupLR = 1e-3
 )
 
 func (p preparation) run(ctx context.Context, dir string) error {
@@ -87,6 +90,7 @@ func (p preparation) train(ctx context.Context, set *dataset.Set) (*models.Autoe
 		return nil, workload.Meta{}, models.Result{}, err
 	}
 	cfg.Latent, cfg.Steps = p.latent, max(1, p.images/cfg.Batch)
+	cfg.LR = setupLR
 	meta := workload.Meta{Preset: p.preset, Shape: [3]int{set.Size.C, set.Size.H, set.Size.W}, Latent: p.latent,
 		Norm: cfg.Norm != models.NormNone, Loss: cfg.Loss, LR: cfg.LR, Batch: cfg.Batch, Images: cfg.Steps * cfg.Batch,
 		Filters: [3]int{32, 64, 128}}
@@ -156,7 +160,8 @@ func (p preparation) fit(ctx context.Context, dir string, model *models.Autoenco
 			return err
 		}
 	}
-	return writePNG(filepath.Join(dir, workload.ImageFile), set)
+	first := picture(x[:set.Size.Len()], set.Shape(), 0, 0)
+	return writeImage(filepath.Join(dir, workload.ImageFile), first, png.Encode)
 }
 
 // numbers returns lo, lo+1, ... up to, not including, hi.
@@ -171,22 +176,4 @@ func numbers(lo, hi int) []int {
 // scaled returns the values of all images.
 func scaled(set *dataset.Set) []float32 {
 	return set.Gather(numbers(0, set.Len()), make([]float32, len(set.Pix))).Pix
-}
-
-// writePNG writes the first image of a set.
-func writePNG(path string, set *dataset.Set) error {
-	size, pix := set.Size, set.Image(0)
-	img := image.NewNRGBA(image.Rect(0, 0, size.W, size.H))
-	plane := size.H * size.W
-	for i := range plane {
-		for c := range 3 {
-			img.Pix[4*i+c] = pix[min(c, size.C-1)*plane+i]
-		}
-		img.Pix[4*i+3] = 255
-	}
-	var out bytes.Buffer
-	if err := png.Encode(&out, img); err != nil {
-		return err
-	}
-	return os.WriteFile(path, out.Bytes(), 0o644)
 }

@@ -12,7 +12,7 @@ import torch
 
 import nets
 import search
-from worker import BATCH, Cycle
+from worker import BATCH, FEW, Cycle
 
 CHUNK = 256  # images through a tuned network at a time: their maps stay near the processor
 
@@ -45,7 +45,14 @@ class Tuned:
         self.neighbours = search.index("flat", latents, args.threads)
         self.latents, self.cache = torch.from_numpy(latents), None
         if args.variant == "cached":
-            self.cache = self.decode(self.latents)
+            self.cache = self.reconstructions(os.path.join(args.dir, "reconstructions.npy"))
+
+    def reconstructions(self, file):
+        """Those of all indexed images, kept in a file because decoding takes long."""
+        if not os.path.exists(file):
+            np.save(file[:-4] + ".new.npy", self.decode(self.latents).numpy())
+            os.rename(file[:-4] + ".new.npy", file)
+        return torch.from_numpy(np.load(file))
 
     def decode(self, z):
         with torch.inference_mode():
@@ -70,13 +77,14 @@ def prepare(args, meta):
     scorer = (Authors if args.variant == "authors" else Tuned)(args, meta)
     images = np.fromfile(os.path.join(args.dir, "queries.f32"), np.float32).reshape(-1, *meta["shape"])
     queries = Cycle(images)
+    batch = FEW if args.variant == "authors" else BATCH
     terms = {}
     for k in (1, 3, 5):
-        values = scorer.score(images[:BATCH], k)
+        values = scorer.score(images[:batch], k)
         terms[str(k)] = dict(zip(("recon", "error", "distance"), [v.tolist() for v in values]))
 
     def work(request):
-        scorer.score(queries.next(BATCH), request["k"])
-        return BATCH
+        scorer.score(queries.next(batch), request["k"])
+        return batch
 
     return {"terms": terms}, work

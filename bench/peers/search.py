@@ -3,12 +3,25 @@ import os
 
 import numpy as np
 
-from worker import BATCH, Cycle
+from worker import BATCH, FEW, Cycle
 
 NEIGHBOURS = 5  # of each query in the answer, as in bench/workload
 
 
-def index(variant, vectors, threads):
+def hnsw(vectors, file):
+    """A graph over the vectors, kept in a file because building it takes long."""
+    import faiss
+
+    if os.path.exists(file):
+        return faiss.read_index(file)
+    x = faiss.IndexHNSWFlat(vectors.shape[1], 16)
+    x.add(vectors)
+    faiss.write_index(x, file + ".new")
+    os.rename(file + ".new", file)
+    return x
+
+
+def index(variant, vectors, threads, folder=None):
     """A function that finds the k nearest: (distances, ids), nearest first."""
     if variant == "balltree":
         import sklearn.neighbors
@@ -19,11 +32,11 @@ def index(variant, vectors, threads):
 
     faiss.omp_set_num_threads(threads)
     if variant == "hnsw":
-        x = faiss.IndexHNSWFlat(vectors.shape[1], 16)
+        x = hnsw(vectors, os.path.join(folder, "hnsw.index"))
         x.hnsw.efSearch = 64
     else:
         x = faiss.IndexFlatL2(vectors.shape[1])
-    x.add(vectors)
+        x.add(vectors)
 
     def search(q, k):
         d, ids = x.search(q, k)
@@ -36,17 +49,19 @@ def prepare(args, meta):
     def read(name):
         return np.fromfile(os.path.join(args.dir, name), np.float32).reshape(-1, meta["latent"])
 
-    search = index(args.variant, read("latents.f32"), args.threads)
+    search = index(args.variant, read("latents.f32"), args.threads, args.dir)
+    batch = FEW if args.variant == "balltree" else BATCH
     vectors = read("query-latents.f32")
     queries = Cycle(vectors)
-    answer = {"ids": search(vectors, NEIGHBOURS)[1].tolist()}
+    asked = vectors[:FEW] if args.variant == "balltree" else vectors
+    answer = {"ids": search(asked, NEIGHBOURS)[1].tolist()}
 
     def work(request):
-        q = queries.next(BATCH)
+        q = queries.next(batch)
         if request["mode"] != "single":
             search(q, request["k"])
-            return BATCH
-        calls = BATCH // 16
+            return batch
+        calls = batch // 16
         for i in range(calls):
             search(q[i : i + 1], request["k"])
         return calls

@@ -15,6 +15,7 @@ import sys
 import time
 
 BATCH = 1024  # images or queries a call, on all sides
+FEW = 256  # for ways so slow that more would take minutes; what each costs does not depend on it
 
 
 class Cycle:

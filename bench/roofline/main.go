@@ -1,25 +1,22 @@
 // Command roofline measures what the machine gives at best, through the same
 // library that the networks run on: products of 1024x1024 matrices and copying
-// through memory. It prints a line of JSON; see Result.
+// through memory; and with -dir what each stage of the main path takes on the
+// data of a folder that bench/ours made. It prints a line of JSON, a
+// results.Roof. All times are the best of several runs, which other work on the
+// machine disturbs least.
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"time"
 
+	"github.com/nlnctl/nlnctl/bench/results"
 	"github.com/nlnctl/nlnctl/cgo/torch"
 )
-
-// Result is what is printed: the best of several runs, which other work on the
-// machine disturbs least.
-type Result struct {
-	Threads int     `json:"threads"`
-	GEMM    float64 `json:"gemm_gflops"` // float32
-	Copy    float64 `json:"copy_gbs"`    // bytes read and bytes written, 1e9 a second
-}
 
 const (
 	side   = 1024
@@ -29,8 +26,9 @@ const (
 
 func main() {
 	threads := flag.Int("threads", 1, "threads to compute with")
+	dir := flag.String("dir", "", "folder with data; none: the machine alone")
 	flag.Parse()
-	r, err := measure(*threads)
+	r, err := both(*threads, *dir)
 	if err == nil {
 		err = json.NewEncoder(os.Stdout).Encode(r)
 	}
@@ -40,7 +38,22 @@ func main() {
 	}
 }
 
-func measure(threads int) (r Result, err error) {
+// both measures the machine and, where dir has data, the stages. The machine is
+// measured before and after, so that what it gives is no moment's bad luck.
+func both(threads int, dir string) (results.Roof, error) {
+	r, err := measure(threads)
+	if err != nil || dir == "" {
+		return r, err
+	}
+	if r.Stages, err = stages(context.Background(), dir, threads); err != nil {
+		return r, err
+	}
+	after, err := measure(threads)
+	r.GEMM, r.Copy = max(r.GEMM, after.GEMM), max(r.Copy, after.Copy)
+	return r, err
+}
+
+func measure(threads int) (r results.Roof, err error) {
 	r.Threads = threads
 	if err := torch.SetThreads(threads); err != nil {
 		return r, err
@@ -68,14 +81,24 @@ func measure(threads int) (r Result, err error) {
 }
 
 // best returns the shortest time of f, whose result is freed after each run.
-func best(s *torch.Scope, f func() *torch.Tensor, keep ...*torch.Tensor) (seconds float64, err error) {
+func best(s *torch.Scope, f func() *torch.Tensor, keep ...*torch.Tensor) (float64, error) {
+	return shortest(func() error {
+		f()
+		return s.Err()
+	}, func() { s.Release(keep...) })
+}
+
+// shortest returns the shortest time of f; after is called after each run.
+func shortest(f func() error, after func()) (seconds float64, err error) {
 	for i := range runs {
 		start := time.Now()
-		f()
+		if err := f(); err != nil {
+			return 0, err
+		}
 		if t := time.Since(start).Seconds(); i == 0 || t < seconds {
 			seconds = t
 		}
-		s.Release(keep...)
+		after()
 	}
-	return seconds, s.Err()
+	return seconds, nil
 }

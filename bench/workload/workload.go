@@ -81,6 +81,13 @@ type Answer struct {
 	Terms  map[string]Terms `json:"terms,omitempty"`  // by K
 }
 
+// A Stage is a part of a longer way, measured alone.
+type Stage struct {
+	Name    string  `json:"name"`
+	Seconds float64 `json:"seconds"`
+	CPU     float64 `json:"cpu_seconds"` // of all threads
+}
+
 // values returns how many values an image has.
 func (m Meta) values() int { return m.Shape[0] * m.Shape[1] * m.Shape[2] }
 
