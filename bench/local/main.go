@@ -2,6 +2,7 @@
 // a look at the novel class, and then says what they give on it.
 //
 //	local BUNDLE.nln ...
+//	local -pixels DATA ...    what an autoencoder has to beat: see pixels
 //
 // The bundles are of MISO tasks. In each, every normal class is taken for novel
 // in turn: its latents leave the index, and the held-out images of that class
@@ -48,9 +49,13 @@ func main() {
 
 func run(ctx context.Context, paths []string) error {
 	w := csv.NewWriter(os.Stdout)
+	each := study
+	if len(paths) > 0 && paths[0] == "-pixels" {
+		each, paths = pixels, paths[1:]
+	}
 	w.Write([]string{"bundle", "class", "novel", "latents", "k", "power", "auroc"})
 	for _, path := range paths {
-		if err := study(ctx, path, w); err != nil {
+		if err := each(ctx, path, w); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		w.Flush()
@@ -177,15 +182,31 @@ type found struct {
 	spacing [][]float64
 }
 
-func search(ctx context.Context, index, queries []float32, dim int) (f found, err error) {
+// nearest returns the maxK nearest indexed vectors of each query.
+func nearest(ctx context.Context, index, queries []float32, dim int) (nb nln.Neighbors, err error) {
+	x, err := indexed(ctx, index, dim)
+	if err != nil {
+		return nb, err
+	}
+	defer x.Close()
+	return x.Search(ctx, queries, maxK, nb)
+}
+
+// indexed returns an index of vectors, which the caller closes.
+func indexed(ctx context.Context, vectors []float32, dim int) (*faissindex.Index, error) {
 	x, err := faissindex.New(dim)
+	if err != nil {
+		return nil, err
+	}
+	return x, x.Add(ctx, vectors)
+}
+
+func search(ctx context.Context, index, queries []float32, dim int) (f found, err error) {
+	x, err := indexed(ctx, index, dim)
 	if err != nil {
 		return f, err
 	}
 	defer x.Close()
-	if err := x.Add(ctx, index); err != nil {
-		return f, err
-	}
 	n := len(index) / dim
 	self := make([]int64, n)
 	for i := range self {
