@@ -2,7 +2,7 @@
 
 #include "stubs.h"
 
-static void *fn[76];
+static void *fn[79];
 
 const char *const nln_stub_names[] = {
     "nln_abi_version",
@@ -72,6 +72,9 @@ const char *const nln_stub_names[] = {
     "nln_index_new",
     "nln_index_free",
     "nln_index_size",
+    "nln_index_train",
+    "nln_index_kind",
+    "nln_index_set_effort",
     "nln_index_add",
     "nln_index_search",
     "nln_index_vectors",
@@ -414,46 +417,61 @@ nln_status nln_index_size(nln_index *x, int64_t *dim, int64_t *count) {
   return ((nln_status (*)(nln_index *, int64_t *, int64_t *))fn[66])(x, dim, count);
 }
 
-nln_status nln_index_add(nln_index *x, const float *vectors, int64_t n) {
+nln_status nln_index_train(nln_index *x, const float *vectors, int64_t n) {
   if (!fn[67]) return nln_stub_not_loaded();
   return ((nln_status (*)(nln_index *, const float *, int64_t))fn[67])(x, vectors, n);
 }
 
-nln_status nln_index_search(nln_index *x, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids) {
+nln_status nln_index_kind(nln_index *x, const char **kind, int64_t *effort) {
   if (!fn[68]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const float *, int64_t, int64_t, float *, int64_t *))fn[68])(x, queries, n, k, dist, ids);
+  return ((nln_status (*)(nln_index *, const char **, int64_t *))fn[68])(x, kind, effort);
+}
+
+nln_status nln_index_set_effort(nln_index *x, int64_t effort) {
+  if (!fn[69]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, int64_t))fn[69])(x, effort);
+}
+
+nln_status nln_index_add(nln_index *x, const float *vectors, int64_t n) {
+  if (!fn[70]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const float *, int64_t))fn[70])(x, vectors, n);
+}
+
+nln_status nln_index_search(nln_index *x, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids) {
+  if (!fn[71]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const float *, int64_t, int64_t, float *, int64_t *))fn[71])(x, queries, n, k, dist, ids);
 }
 
 nln_status nln_index_vectors(nln_index *x, const float **vectors) {
-  if (!fn[69]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const float **))fn[69])(x, vectors);
+  if (!fn[72]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const float **))fn[72])(x, vectors);
 }
 
 nln_status nln_index_write(nln_index *x, const char *path) {
-  if (!fn[70]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const char *))fn[70])(x, path);
+  if (!fn[73]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const char *))fn[73])(x, path);
 }
 
 nln_status nln_index_read(const char *path, nln_index **out) {
-  if (!fn[71]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const char *, nln_index **))fn[71])(path, out);
+  if (!fn[74]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const char *, nln_index **))fn[74])(path, out);
 }
 
 nln_status nln_search_levels(char **names) {
-  if (!fn[72]) return nln_stub_not_loaded();
-  return ((nln_status (*)(char **))fn[72])(names);
+  if (!fn[75]) return nln_stub_not_loaded();
+  return ((nln_status (*)(char **))fn[75])(names);
 }
 
 nln_status nln_search_new(const float *vectors, int64_t n, int64_t dim, const char *level, nln_search **out) {
-  if (!fn[73]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const float *, int64_t, int64_t, const char *, nln_search **))fn[73])(vectors, n, dim, level, out);
+  if (!fn[76]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const float *, int64_t, int64_t, const char *, nln_search **))fn[76])(vectors, n, dim, level, out);
 }
 
 void nln_search_free(nln_search *s) {
-  if (fn[74]) ((void (*)(nln_search *))fn[74])(s);
+  if (fn[77]) ((void (*)(nln_search *))fn[77])(s);
 }
 
 nln_status nln_search_run(nln_search *s, const float *vectors, int64_t count, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids) {
-  if (!fn[75]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_search *, const float *, int64_t, const float *, int64_t, int64_t, float *, int64_t *))fn[75])(s, vectors, count, queries, n, k, dist, ids);
+  if (!fn[78]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_search *, const float *, int64_t, const float *, int64_t, int64_t, float *, int64_t *))fn[78])(s, vectors, count, queries, n, k, dist, ids);
 }
