@@ -47,10 +47,12 @@ func measure(b *testing.B, x *Index, q []float32, k int, more func(*testing.B)) 
 	dim := x.Dim()
 	for _, batch := range []int{1, len(q) / dim} {
 		b.Run(fmt.Sprintf("%s/batch=%d", x.Kind(), batch), func(b *testing.B) {
-			var nb nln.Neighbors
+			nb, err := x.Search(b.Context(), q[:dim], k, nln.Neighbors{}) // packs the vectors
+			if err != nil {
+				b.Fatal(err)
+			}
 			start, at := processorTime(), 0
 			for b.Loop() {
-				var err error
 				if nb, err = x.Search(b.Context(), q[at*dim:(at+batch)*dim], k, nb); err != nil {
 					b.Fatal(err)
 				}

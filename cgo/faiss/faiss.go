@@ -30,7 +30,8 @@ var ErrUnsupported = core.ErrUnsupported
 var errClosed = errors.New("faiss: index used after Close")
 
 // An Index holds vectors of one length, numbered from 0 in the order of Add.
-// Several goroutines may search at the same time; Add needs the index alone.
+// Several goroutines may search at the same time, and take turns; Add needs the
+// index alone. Train, Add and Search must not be called within torch.Run.
 type Index struct {
 	p   *C.nln_index
 	dim int
@@ -138,7 +139,7 @@ func (x *Index) Train(vectors []float32) error {
 		return err
 	}
 	defer runtime.KeepAlive(x)
-	return statusError(C.nln_index_train(x.p, floats(vectors), C.int64_t(n)))
+	return run(func() C.nln_status { return C.nln_index_train(x.p, floats(vectors), C.int64_t(n)) })
 }
 
 // Add appends vectors, row-major, len a multiple of Dim.
@@ -148,7 +149,7 @@ func (x *Index) Add(vectors []float32) error {
 		return err
 	}
 	defer runtime.KeepAlive(x)
-	return statusError(C.nln_index_add(x.p, floats(vectors), C.int64_t(n)))
+	return run(func() C.nln_status { return C.nln_index_add(x.p, floats(vectors), C.int64_t(n)) })
 }
 
 // Search stores the k nearest vectors of each query, nearest first: dist and
@@ -163,8 +164,9 @@ func (x *Index) Search(queries []float32, k int, dist []float32, ids []int64) er
 		return fmt.Errorf("faiss: search: have k = %d, %d queries, room for %d distances and %d ids", k, n, len(dist), len(ids))
 	}
 	defer runtime.KeepAlive(x)
-	return statusError(C.nln_index_search(x.p, floats(queries), C.int64_t(n), C.int64_t(k),
-		floats(dist), (*C.int64_t)(unsafe.SliceData(ids))))
+	return run(func() C.nln_status {
+		return C.nln_index_search(x.p, floats(queries), C.int64_t(n), C.int64_t(k), floats(dist), (*C.int64_t)(unsafe.SliceData(ids)))
+	})
 }
 
 // Vectors returns the vectors themselves, row-major, Len*Dim values, in the
@@ -201,6 +203,12 @@ func (x *Index) rows(v []float32) (int, error) {
 		return 0, fmt.Errorf("faiss: have %d values, want a multiple of %d", len(v), x.dim)
 	}
 	return len(v) / x.dim, nil
+}
+
+// run makes a call in which FAISS computes with several threads: it is made where
+// OpenMP has them.
+func run(call func() C.nln_status) error {
+	return core.Run(func() error { return statusError(call()) })
 }
 
 func floats(v []float32) *C.float { return (*C.float)(unsafe.SliceData(v)) }

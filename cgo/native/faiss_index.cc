@@ -34,9 +34,7 @@ static_assert(sizeof(faiss_id) == sizeof(int64_t), "FAISS ids are not 64 bits wi
 template <class Body>
 nln_status run_faiss(const char *op, Body &&body) noexcept {
   return guarded(op, [&] {
-    // FAISS takes the number of threads from OpenMP, where it belongs to the
-    // calling thread; goroutines come from any thread.
-    omp_set_num_threads(threads.load());
+    use_threads();
     try {
       body();
     } catch (const faiss::FaissException &e) {
@@ -44,6 +42,19 @@ nln_status run_faiss(const char *op, Body &&body) noexcept {
     }
   });
 }
+
+// Alone has OpenMP take one thread as long as it exists, if it is to. Threads link
+// a graph in whatever order they come to it, so that each build would search
+// differently.
+struct Alone {
+  const int before = omp_get_max_threads();
+  explicit Alone(bool really) {
+    if (really) omp_set_num_threads(1);
+  }
+  ~Alone() { omp_set_num_threads(before); }
+  Alone(const Alone &) = delete;
+  Alone &operator=(const Alone &) = delete;
+};
 
 // proposer returns the part of x that chooses candidates: x itself, but for an
 // index that refines what another one proposes.
@@ -116,9 +127,7 @@ nln_status nln_index_set_effort(nln_index *x, int64_t effort) {
 nln_status nln_index_add(nln_index *x, const float *vectors, int64_t n) {
   return run_faiss("index add", [&] {
     if (!x->index->is_trained) invalid("the index must be trained before vectors are added");
-    // Threads link a graph in whatever order they come to it, so that each
-    // build would search differently.
-    if (dynamic_cast<faiss::IndexHNSW *>(proposer(x->index.get()))) omp_set_num_threads(1);
+    const Alone alone(dynamic_cast<faiss::IndexHNSW *>(proposer(x->index.get())));
     x->index->add(n, vectors);
   });
 }

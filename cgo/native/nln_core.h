@@ -69,8 +69,9 @@ NLN_API uint32_t nln_abi_version(void);
  * nln_abi_version; later calls change the number of threads. */
 NLN_API nln_status nln_init(int32_t threads);
 
-/* A JSON object that says what the core is made of: versions, BLAS, threads,
- * SIMD level, devices. Freed with nln_message_free. */
+/* A JSON object that says what the core is made of: versions, BLAS, SIMD level,
+ * devices; and the threads of nln_init ("threads") beside what OpenMP, libtorch
+ * and OpenBLAS would take on the calling thread, which should be the same. Freed with nln_message_free. */
 NLN_API nln_status nln_info(char **json);
 
 /* How many handles of all kinds exist. Tests end at the number they began with. */

@@ -48,7 +48,17 @@ std::string config_line(const std::string &what) {
 
 namespace nln {
 
-void set_torch_threads(int n) { at::set_num_threads(n); }
+// libtorch keeps the number of a thread from its first call on, and setting it
+// throws away what oneDNN has compiled: it is set where it has changed.
+void use_threads() {
+  thread_local int mine = 0;
+  const int want = threads.load();
+  if (mine == want) return;
+  at::set_num_threads(want);
+  mine = want;
+}
+
+int torch_threads() { return at::get_num_threads(); }
 
 std::string torch_info() {
   std::string s = "\"libtorch\":" + quoted(TORCH_VERSION);
