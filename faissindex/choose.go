@@ -30,7 +30,7 @@ type rule struct {
 // of the best approximate kind, or less than its time; docs/decisions/index-kinds.md
 // has the measurements. A hundred queries for 10 neighbours each know the recall
 // within a percent. A smaller gain is not worth a missed neighbour.
-var autoRule = rule{from: 300_000, fewest: 100, recall: MinRecall, gain: 2}
+var autoRule = rule{from: 1_000_000, fewest: 100, recall: MinRecall, gain: 2}
 
 // A Choice says how an index is searched, and what was measured to choose that.
 type Choice struct {
@@ -140,14 +140,14 @@ func (x *Index) become(y *Index) error {
 	return err
 }
 
-// efforts returns what is tried, in order.
+// efforts returns what is tried, in order, each half as much again as the last.
 func (k Kind) efforts(n int) []int {
 	least, most := 16, 1024
 	if k == IVF {
-		least, most = min(4, lists(n)), lists(n)
+		least, most = 4, lists(n)
 	}
 	var list []int
-	for e := least; e < most; e *= 2 {
+	for e := least; e < most; e += e / 2 {
 		list = append(list, e)
 	}
 	return append(list, most)

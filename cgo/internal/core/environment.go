@@ -28,16 +28,16 @@ func settings(getenv func(string) string) []setting {
 	if getenv("OMP_WAIT_POLICY") == "" && getenv("GOMP_SPINCOUNT") == "" {
 		list = append(list, setting{"OMP_WAIT_POLICY", "passive"})
 	}
-	if k := blasKernels(); k != "" && getenv("OPENBLAS_CORETYPE") == "" {
+	if k := BLASKernels(); k != "" && getenv("OPENBLAS_CORETYPE") == "" {
 		list = append(list, setting{"OPENBLAS_CORETYPE", k})
 	}
 	return list
 }
 
-// blasKernels returns OpenBLAS's name of the kernels that this processor runs, ""
+// BLASKernels returns OpenBLAS's name of the kernels that this processor runs, ""
 // where it has none that are worth naming. An OpenBLAS older than the processor
 // takes it for one of 2004 and computes matrix products in SSE3 alone.
-func blasKernels() string {
+func BLASKernels() string {
 	switch {
 	case runtime.GOARCH != "amd64":
 		return ""
