@@ -100,11 +100,11 @@ func loadedWith(t *testing.T, env []string) (info map[string]any, spin string) {
 func TestThreadsAreThoseOfTheSetting(t *testing.T) {
 	defer SetThreads(0)
 	for _, n := range []int{3, 1, 2, 2} {
-		text, err := Info()
-		if err := errors.Join(err, SetThreads(n)); err != nil {
+		if err := errors.Join(Load(), SetThreads(n)); err != nil {
 			t.Fatal(err)
 		}
-		if text, err = Info(); err != nil {
+		text, err := Info()
+		if err != nil {
 			t.Fatal(err)
 		}
 		var have map[string]any
