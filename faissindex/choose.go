@@ -26,11 +26,11 @@ type rule struct {
 	gain   float64 // of processor time over exact search, at least
 }
 
-// autoRule: below that many vectors exact search takes less than twice the time
-// of the best approximate kind, or less than its time; docs/decisions/index-kinds.md
-// has the measurements. A hundred queries for 10 neighbours each know the recall
+// autoRule: at a million vectors exact search and the best approximate kind take
+// the same time, and the gain grows with the root of their number; to try further
+// down is time lost. docs/decisions/index-kinds.md has the measurements. A hundred queries for 10 neighbours each know the recall
 // within a percent. A smaller gain is not worth a missed neighbour.
-var autoRule = rule{from: 1_000_000, fewest: 100, recall: MinRecall, gain: 2}
+var autoRule = rule{from: 2_000_000, fewest: 100, recall: MinRecall, gain: 2}
 
 // A Choice says how an index is searched, and what was measured to choose that.
 type Choice struct {
