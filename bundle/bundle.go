@@ -47,6 +47,9 @@ func (b *Bundle) Save(path string, replace bool) error {
 	if len(b.Train) != b.Index.Len() {
 		return fmt.Errorf("bundle: %d names of %d indexed images", len(b.Train), b.Index.Len())
 	}
+	if !b.Manifest.Index.fits(b.Index) {
+		return fmt.Errorf("bundle: an index of kind %s, and a manifest that says: %v", b.Index.Kind(), b.Manifest.Index)
+	}
 	err := atomicfile.WriteDir(path, replace, b.fill)
 	if err != nil {
 		return fmt.Errorf("bundle: %w", err)
@@ -186,7 +189,7 @@ func (b *Bundle) assemble(path string) (err error) {
 	if b.Train, err = readTrain(filepath.Join(path, trainFile)); err != nil {
 		return fmt.Errorf("%s: %w", trainFile, err)
 	}
-	if b.Model.Config() != b.Manifest.Model || len(b.Train) != b.Index.Len() || b.Index.Dim() != b.Model.LatentDim() {
+	if b.Model.Config() != b.Manifest.Model || len(b.Train) != b.Index.Len() || b.Index.Dim() != b.Model.LatentDim() || !b.Manifest.Index.fits(b.Index) {
 		return fmt.Errorf("%w: its files do not belong together", ErrDamaged)
 	}
 	b.Scorer, err = readScorer(path, b.Model, b.Index, b.Manifest.Policy)

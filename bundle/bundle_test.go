@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -329,5 +330,44 @@ func TestExtraFiles(t *testing.T) {
 	os.WriteFile(filepath.Join(path, "training.csv"), []byte("x"), 0o644)
 	if _, err := Open(path, torch.CPU); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "training.csv") {
 		t.Errorf("altered extra file: %v", err)
+	}
+}
+
+// An approximate index is kept and read as such, and scores alike afterwards; a
+// manifest that says another kind is refused.
+func TestIndexKinds(t *testing.T) {
+	set := images(t, 5)
+	for _, kind := range []faissindex.Kind{faissindex.HNSW, faissindex.IVF} {
+		b := fit(t, nln.CacheUint8)
+		c, err := b.Index.Choose(t.Context(), kind, b.Index.Vectors(), b.Scorer.Config().MaxK)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "b.nln")
+		if err := b.Save(path, false); err == nil || !strings.Contains(err.Error(), string(kind)) {
+			t.Errorf("%s: saved with a manifest of an exact index: %v", kind, err)
+		}
+		b.Manifest.Index = Index(c)
+		if err := b.Save(path, false); err != nil {
+			t.Fatal(err)
+		}
+		o := open1(t, path)
+		if o.Manifest.Index != Index(c) || o.Index.Kind() != kind {
+			t.Errorf("%s: index of kind %q, manifest %+v, want %+v", kind, o.Index.Kind(), o.Manifest.Index, c)
+		}
+		want, err1 := b.Scorer.PartsAll(t.Context(), set)
+		got, err2 := o.Scorer.PartsAll(t.Context(), set)
+		if err := errors.Join(err1, err2); err != nil || !slices.Equal(want.IDs, got.IDs) || !slices.Equal(want.Dist, got.Dist) {
+			t.Errorf("%s: neighbours differ after reading: %v", kind, err)
+		}
+		text, err := os.ReadFile(filepath.Join(path, manifestFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = bytes.Replace(text, []byte(`"kind": "`+kind), []byte(`"kind": "exact`), 1)
+		os.WriteFile(filepath.Join(path, manifestFile), text, 0o644)
+		if _, err := Open(path, torch.CPU); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: said to be exact: %v", kind, err)
+		}
 	}
 }

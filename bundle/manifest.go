@@ -5,6 +5,7 @@
 package bundle
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/faissindex"
 	"github.com/nlnctl/nlnctl/models"
 	"github.com/nlnctl/nlnctl/nln"
 )
@@ -46,6 +48,7 @@ type Manifest struct {
 	Training   models.Result   `json:"training"`
 	Data       Data            `json:"data"`
 	Policy     Policy          `json:"policy"`
+	Index      Index           `json:"index"`               // how it is searched
 	Libraries  json.RawMessage `json:"libraries,omitempty"` // of the core that trained it
 
 	Files map[string]File `json:"files"`
@@ -76,6 +79,18 @@ type Policy struct {
 	Spaces    []string `json:"spaces"`              // kept, in order
 	MaxK      int      `json:"max_k"`
 	Batch     int      `json:"batch"`
+}
+
+// Index is faissindex.Choice. A manifest of a time before there was a choice has
+// none: the index is exact.
+type Index faissindex.Choice
+
+// String says it in a line.
+func (x Index) String() string { return faissindex.Choice(x).String() }
+
+// fits says whether that is said of idx.
+func (x Index) fits(idx *faissindex.Index) bool {
+	return cmp.Or(x.Kind, faissindex.Exact) == idx.Kind()
 }
 
 // Local is nln.Local.

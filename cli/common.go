@@ -38,12 +38,24 @@ func quietFlag() ucli.Flag {
 
 // useCore sets the native core up as the options say.
 func useCore(c *ucli.Context) error {
-	if n := c.Int("threads"); n < 0 || n > torch.MaxThreads() {
-		return badUsage(c, "--threads is %d, want 0 to %d", n, torch.MaxThreads())
-	} else if err := torch.SetThreads(n); err != nil {
+	if err := setThreads(c); err != nil {
 		return err
 	}
 	return torch.Load()
+}
+
+// setThreads makes --threads the number of threads of everything: the core's
+// libraries, and the goroutines that read images and search in plain Go. Those
+// that wait in the core do not count for Go.
+func setThreads(c *ucli.Context) error {
+	n := c.Int("threads")
+	if n < 0 || n > torch.MaxThreads() {
+		return badUsage(c, "--threads is %d, want 0 to %d", n, torch.MaxThreads())
+	}
+	if n > 0 {
+		runtime.GOMAXPROCS(min(n, runtime.GOMAXPROCS(0)))
+	}
+	return torch.SetThreads(n)
 }
 
 // openBundle sets the native core up and opens the bundle that the options name.

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/faissindex"
 	"github.com/nlnctl/nlnctl/internal/spelling"
 	"github.com/nlnctl/nlnctl/models"
 	"github.com/nlnctl/nlnctl/nln"
@@ -27,6 +28,7 @@ type settings struct {
 	held    float64       // share of the normal images held out for calibration
 	noise   float64       // share of the images that a protocol excludes that count as normal all the same
 	flipped string        // what alpha is the weight of
+	index   string        // a faissindex.Kind
 }
 
 // What alpha is the weight of: the error term, as in equation 4, or the distance
@@ -91,6 +93,7 @@ func (s *settings) table() []setting {
 		{"local_neighbors", "", "nearest images of the local score", &p.Local.K, nil},
 		{"local_power", "", "of the neighbours' own distances in the local score", &p.Local.Power, nil},
 		{"max_neighbors", "", "largest number of neighbours that can be chosen later", &p.MaxK, nil},
+		{"index", "index", "how neighbours are searched for: auto, exact, hnsw or ivf; the last two may miss some", &s.index, nil},
 		{"cache", "", "of reconstructions: uint8 or float32", (*string)(&p.Cache), nil},
 	}
 }
@@ -103,7 +106,7 @@ func defaultSettings(preset, arch string, shape dataset.Shape) (*settings, error
 	if preset == "code" && arch == models.ArchAECon {
 		scoring.Space = models.SpaceCode // as the authors' code compares
 	}
-	return &settings{model: m, scoring: scoring, held: 0.1, flipped: alphaOfError}, err
+	return &settings{model: m, scoring: scoring, held: 0.1, flipped: alphaOfError, index: string(faissindex.Exact)}, err
 }
 
 // fitConfig returns the settings of scoring with a model, alpha being the weight
@@ -136,6 +139,9 @@ func (s *settings) check() error {
 	}
 	if s.flipped != alphaOfError && s.flipped != alphaOfDistance {
 		err = errors.Join(err, fmt.Errorf("alpha_orientation is %q, want %s or %s", s.flipped, alphaOfError, alphaOfDistance))
+	}
+	if kinds := faissindex.Kinds(); !slices.Contains(kinds, s.index) {
+		err = errors.Join(err, fmt.Errorf("index is %q, want one of: %s", s.index, strings.Join(kinds, ", ")))
 	}
 	p := s.scoring
 	if n := []string{nln.NormaliseMinMax, nln.NormaliseRobust, nln.NormaliseZScore, nln.NormaliseNone}; !slices.Contains(n, p.Normalise) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -18,7 +17,8 @@ import (
 	ucli "github.com/urfave/cli/v2"
 )
 
-// A check is one line of what doctor finds.
+// A check is one line of what doctor finds. One that is all right and has a fix is
+// a warning.
 type check struct {
 	Name  string `json:"name"`
 	OK    bool   `json:"ok"`
@@ -33,13 +33,13 @@ func doctorCommand(env Env) *ucli.Command {
 		UsageText: "nlnctl doctor [--json]",
 		Description: `Loads the native core, tries libtorch and FAISS on a small problem, looks at the
 libraries they use, and says for each failure what mends it. The exit status is
-1 if anything fails.`,
+1 if anything fails; what works and could be faster is a warning.`,
 		Flags: []ucli.Flag{threadsFlag(), jsonFlag("what it found")},
 		Action: func(c *ucli.Context) error {
 			if err := noArguments(c); err != nil {
 				return err
 			}
-			if err := torch.SetThreads(c.Int("threads")); err != nil {
+			if err := setThreads(c); err != nil {
 				return err
 			}
 			checks := examine(c, env)
@@ -68,8 +68,11 @@ func printChecks(env Env, checks []check) error {
 	w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
 	for _, ch := range checks {
 		mark := "ok"
-		if !ch.OK {
+		switch {
+		case !ch.OK:
 			mark = "FAIL"
+		case ch.Fix != "":
+			mark = "warn"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\n", mark, ch.Name, ch.Found)
 		if ch.Fix != "" {
@@ -90,7 +93,7 @@ func examine(c *ucli.Context, env Env) []check {
 	}
 	checks = append(checks, check{Name: "core", OK: true, Found: torch.CorePath()})
 	checks = append(checks, libraries()...)
-	return append(checks, tryTorch(), tryFAISS(c), openMP(), blas())
+	return append(checks, tryTorch(), tryFAISS(c))
 }
 
 // missingLibrary returns the shared library that the dynamic linker did not
@@ -104,6 +107,8 @@ func missingLibrary(err error) string {
 	return ""
 }
 
+// libraries says what the native core is made of, and checks those of its parts
+// that can be the wrong ones.
 func libraries() []check {
 	text, err := torch.Info()
 	var n nativeInfo
@@ -121,8 +126,11 @@ func libraries() []check {
 	return []check{
 		{Name: "libtorch", OK: true, Found: strings.Join(nonEmpty(n.Libtorch, oneDNN, n.SIMD), ", ")},
 		{Name: "faiss", OK: true, Found: strings.TrimSpace(n.FAISS + " " + n.FAISSOptions)},
-		{Name: "threads", OK: true, Found: fmt.Sprintf("%d of %d processors", n.Threads, runtime.NumCPU())},
 		{Name: "cuda", OK: true, Found: cuda},
+		threads(n, runtime.GOMAXPROCS(0)),
+		openMP(os.Getenv),
+		blas(),
+		blasKernels(n, torch.BLASKernels(), os.Getenv("OPENBLAS_CORETYPE")),
 	}
 }
 
@@ -181,74 +189,5 @@ func tryFAISS(c *ucli.Context) check {
 		return ch
 	}
 	ch.OK, ch.Found = true, "neighbours and distances are right"
-	return ch
-}
-
-// mapped returns the real paths of the shared libraries in the process whose
-// names begin with one of the prefixes.
-func mapped(prefixes ...string) ([]string, error) {
-	text, err := os.ReadFile("/proc/self/maps")
-	if err != nil {
-		return nil, err
-	}
-	var found []string
-	for line := range strings.Lines(string(text)) {
-		i := strings.IndexByte(line, '/')
-		if i < 0 {
-			continue
-		}
-		path := strings.TrimSpace(line[i:])
-		for _, p := range prefixes {
-			if strings.HasPrefix(filepath.Base(path), p) && !slices.Contains(found, path) {
-				found = append(found, path)
-			}
-		}
-	}
-	return found, nil
-}
-
-// openMP makes sure that there is one OpenMP runtime: two compete for the same
-// processors, and can crash.
-func openMP() check {
-	ch := check{Name: "openmp"}
-	found, err := mapped("libgomp", "libomp", "libiomp")
-	switch {
-	case err != nil:
-		ch.Found = err.Error()
-	case len(found) != 1:
-		ch.Found = fmt.Sprintf("%d runtimes: %s", len(found), strings.Join(found, ", "))
-		ch.Fix = "use libraries that are built with one OpenMP runtime, such as the distribution's"
-	default:
-		ch.OK, ch.Found = true, found[0]
-	}
-	return ch
-}
-
-// blas makes sure that matrix products are done by a fast library that shares
-// the one OpenMP runtime.
-func blas() check {
-	ch := check{Name: "blas"}
-	found, err := mapped("libopenblas", "libblas.so", "libmkl_core", "libmkl_rt", "libblis", "libatlas")
-	if err != nil {
-		ch.Found = err.Error()
-		return ch
-	}
-	found = slices.DeleteFunc(found, func(p string) bool {
-		// OpenBLAS brings a libblas of its own, a thin layer over itself.
-		return strings.HasPrefix(filepath.Base(p), "libblas.so") && strings.Contains(p, "openblas")
-	})
-	ch.Found = strings.Join(found, ", ")
-	switch {
-	case len(found) == 0:
-		ch.OK, ch.Found = true, "built into libtorch"
-	case len(found) > 1:
-		ch.Fix = "leave one of them: apt install libopenblas0-openmp, then update-alternatives --config libblas.so.3-x86_64-linux-gnu"
-	case strings.Contains(found[0], "pthread"):
-		ch.Fix = "apt install libopenblas0-openmp: this one has threads of its own beside OpenMP's"
-	case strings.Contains(found[0], "libblas.so"):
-		ch.Fix = "apt install libopenblas0-openmp: this is the reference BLAS, twenty times slower"
-	default:
-		ch.OK = true
-	}
 	return ch
 }

@@ -126,6 +126,7 @@ type summary struct {
 	Alpha    float64            `json:"alpha"` // weight of the error term
 	Space    string             `json:"space"` // of the scores that name none
 	Scaling  string             `json:"normalise"`
+	Index    bundle.Index       `json:"index"`
 	Flagged  flagged            `json:"flagged"`
 	Alone    int                `json:"alone"` // images without a neighbour within the bundle's radius
 	Results  []nln.Result       `json:"results"`
@@ -192,7 +193,7 @@ func evaluate(ctx context.Context, c *ucli.Context, b *bundle.Bundle, m *meter, 
 	}
 	cfg := b.Scorer.Config()
 	ev.summary = summary{Model: b.Digest, Data: data.Source, Protocol: task.Protocol, Class: data.Class,
-		Images: ev.test.Len(), Indexed: b.Index.Len(), K: cfg.K, Alpha: cfg.Alpha, Space: cfg.Space, Scaling: cfg.Normalise, Results: results,
+		Images: ev.test.Len(), Indexed: b.Index.Len(), K: cfg.K, Alpha: cfg.Alpha, Space: cfg.Space, Scaling: cfg.Normalise, Index: b.Manifest.Index, Results: results,
 		Seconds: map[string]float64{"read": read.Seconds(), "score": scored.Seconds(), "evaluate": time.Since(start).Seconds()},
 		Memory:  peakMemory()}
 	ev.Flagged.FPR = cfg.FPR
@@ -229,8 +230,8 @@ func (ev *evaluation) print(out io.Writer) error {
 	}
 	fmt.Fprintf(out, "%s: %d images, %d novel (%s); %d indexed\n", ev.Data, ev.Images, ev.Novel, task, ev.Indexed)
 	cfg := ev.bundle.Scorer.Config()
-	fmt.Fprintf(out, "error in space %s, distance %s, normalised by %s; local score with power %g\n\n",
-		cfg.Space, cfg.Metric, cfg.Normalise, cfg.Local.Power)
+	fmt.Fprintf(out, "error in space %s, distance %s, normalised by %s; local score with power %g\n%v\n\n",
+		cfg.Space, cfg.Metric, cfg.Normalise, cfg.Local.Power, ev.Index)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(w, "score\tK\talpha (error)\t1-alpha (distance)\tAUROC paper\tAUROC held-out\t95 %% interval\t\n")
 	type key struct {

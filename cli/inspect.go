@@ -64,6 +64,7 @@ func printManifest(out io.Writer, path string, m bundle.Manifest, digest string)
 	}
 	row("data", "%s, %s, pixels scaled by %s", m.Data.Source, task, cmp.Or(m.Data.Scale, dataset.ScaleMinMax))
 	row("images", "%d indexed, %d held out for calibration", m.Data.Indexed, m.Data.Calibration)
+	row("search", "%v", m.Index)
 	row("scoring", "K %d (up to %d), alpha %g on the error, %g on the distance; %s",
 		m.Policy.K, m.Policy.MaxK, m.Policy.Alpha, rest(m.Policy.Alpha), thresholdRule(m.Policy))
 	row("terms", "error in space %s, distance %s, normalised by %s", m.Policy.Space, metricName(m.Policy), cmp.Or(m.Policy.Normalise, nln.NormaliseMinMax))

@@ -57,6 +57,7 @@ An interrupt keeps what was learnt in BUNDLE.checkpoint; --resume goes on there.
 			&ucli.StringFlag{Name: "loss", Usage: "reconstruction loss: `mse|bce|l1` (default: the preset's)"},
 			&ucli.IntFlag{Name: "neighbors", Aliases: []string{"k"}, Value: nln.DefaultPolicy().K, Usage: "`K`, the nearest normal images to compare with"},
 			&ucli.Float64Flag{Name: "alpha", Value: nln.DefaultPolicy().Alpha, Usage: "weight of the error term, `X` in 0..1; the distance has the rest"},
+			&ucli.StringFlag{Name: "index", Value: string(faissindex.Exact), Usage: "how neighbours are searched for: `" + strings.Join(faissindex.Kinds(), "|") + "`; hnsw and ivf may miss some"},
 			&ucli.Uint64Flag{Name: "seed", Usage: "of everything random, `N`"},
 			threadsFlag(), quietFlag(),
 			&ucli.BoolFlag{Name: "resume", Usage: "go on from BUNDLE.checkpoint"},
@@ -164,7 +165,7 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 		return man, err
 	}
 	m.say("trained %d steps in %.1f s, loss %.5f", res.Steps-res.Resumed, res.Seconds, res.LastLoss)
-	man, err = finish(ctx, env, opt, m, set.fitConfig(model), log, model, inliers, calib, bundle.Manifest{Training: res, Data: data})
+	man, err = finish(ctx, env, opt, m, set, log, model, inliers, calib, bundle.Manifest{Training: res, Data: data})
 	if err != nil {
 		return man, err
 	}
@@ -229,13 +230,14 @@ func normalImages(opt trainOptions, m *meter) (rest, calib *dataset.Set, s *sett
 }
 
 // finish indexes, calibrates and saves.
-func finish(ctx context.Context, env Env, opt trainOptions, m *meter, cfg nln.Config, log *trainingLog, model *models.Autoencoder, inliers, calib *dataset.Set, man bundle.Manifest) (bundle.Manifest, error) {
+func finish(ctx context.Context, env Env, opt trainOptions, m *meter, set *settings, log *trainingLog, model *models.Autoencoder, inliers, calib *dataset.Set, man bundle.Manifest) (bundle.Manifest, error) {
 	start := time.Now()
 	index, err := faissindex.New(model.LatentDim())
 	if err != nil {
 		return man, err
 	}
 	defer index.Close()
+	cfg := set.fitConfig(model)
 	cfg.Progress = func(stage string, done, total int) { m.show("%s: %d of %d images", stage, done, total) }
 	scorer, err := nln.Fit(ctx, model, index, inliers, calib, cfg)
 	m.clear()
@@ -244,6 +246,9 @@ func finish(ctx context.Context, env Env, opt trainOptions, m *meter, cfg nln.Co
 	}
 	for _, w := range scorer.Warnings() {
 		m.say("warning: %s", w)
+	}
+	if scorer, man.Index, err = chooseIndex(ctx, m, faissindex.Kind(set.index), index, scorer, calib); err != nil {
+		return man, err
 	}
 	if man.Libraries, err = torch.Info(); err != nil {
 		return man, err

@@ -71,5 +71,11 @@ type nativeInfo struct {
 	CUDA         bool   `json:"cuda"`
 	FAISS        string `json:"faiss"`
 	FAISSOptions string `json:"faiss_options"`
-	Threads      int    `json:"threads"`
+	Threads      int    `json:"threads"` // the setting; what follows is what the libraries take
+
+	OpenMPThreads   int    `json:"openmp_threads"`
+	TorchThreads    int    `json:"torch_threads"`
+	OpenBLASThreads int    `json:"openblas_threads"`
+	OpenBLASKernels string `json:"openblas_kernels"` // "" where there is no OpenBLAS
+	OpenBLASConfig  string `json:"openblas_config"`
 }

@@ -1,11 +1,15 @@
 // Package faissindex is the fast nearest-neighbour index of scoring, an
 // nln.Index over the native core.
 //
-// It gives the results of nln.Exact, to the bit: the same neighbours, equal
-// distances in order of id, whatever the batch. The search is the core's own
-// (package cgo/search): vectors rounded to a byte a value tell in whole numbers
-// which of them can be neighbours, and only these are compared in float64. FAISS
-// holds the vectors and reads and writes their file.
+// [New] makes an exact index. It gives the results of nln.Exact, to the bit: the
+// same neighbours, equal distances in order of id, whatever the batch. The search
+// is the core's own (package cgo/search): vectors rounded to a byte a value tell
+// in whole numbers which of them can be neighbours, and only these are compared in
+// float64. FAISS holds the vectors and reads and writes their file.
+//
+// [Index.Choose] turns a filled index into an approximate one of FAISS's where
+// that is faster, and measures what it misses. Such an index may miss neighbours,
+// but those that it gives have the distances and the order of nln.Exact.
 package faissindex
 
 import (
@@ -20,12 +24,17 @@ import (
 	"github.com/nlnctl/nlnctl/nln"
 )
 
-var _ nln.VectorIndex = (*Index)(nil)
+var (
+	_ nln.VectorIndex   = (*Index)(nil)
+	_ nln.ExactSearcher = (*Index)(nil)
+)
 
-// An Index holds vectors in memory and finds neighbours exactly. Searches may
-// run at the same time, but not while vectors are added.
+// An Index holds vectors in memory and finds neighbours, exactly unless Choose
+// has made it another kind. Searches may run at the same time, but not while
+// vectors are added or the kind is chosen.
 type Index struct {
 	raw   *faiss.Index
+	kind  Kind
 	level string // of search.Pack
 
 	mu     sync.Mutex     // guards packed, which the first of several searches makes
@@ -38,21 +47,26 @@ func New(dim int) (*Index, error) {
 	if err != nil {
 		return nil, fmt.Errorf("faissindex: %w", err)
 	}
-	return &Index{raw: raw}, nil
+	return &Index{raw: raw, kind: Exact}, nil
 }
 
-// Read returns the index that Write stored at path. The caller closes it, and
-// has made sure that the file is what was written: FAISS trusts it.
+// Read returns the index that Write stored at path, of the kind that it had. The
+// caller closes it, and has made sure that the file is what was written: FAISS
+// trusts it.
 func Read(path string) (*Index, error) {
 	raw, err := faiss.Read(path)
 	if err != nil {
 		return nil, fmt.Errorf("faissindex: %w", err)
 	}
-	if _, err := raw.Vectors(); err != nil {
-		raw.Close()
-		return nil, fmt.Errorf("faissindex: %s is not a flat index: %w", path, err)
+	kind, err := kindOf(raw)
+	if err == nil {
+		_, err = raw.Vectors()
 	}
-	return &Index{raw: raw}, nil
+	if err != nil {
+		raw.Close()
+		return nil, fmt.Errorf("faissindex: read %s: %w", path, err)
+	}
+	return &Index{raw: raw, kind: kind}, nil
 }
 
 // Write stores the index at path.
@@ -81,11 +95,12 @@ func (x *Index) Dim() int { return x.raw.Dim() }
 func (x *Index) Len() int { return x.raw.Len() }
 
 // Vectors returns the vectors in order of id, row-major, Len*Dim values in the
-// index's own memory: not to be changed, and valid until the next Add or Close.
+// index's own memory: not to be changed, and valid until the next Add, Choose or
+// Close.
 func (x *Index) Vectors() []float32 {
 	v, err := x.raw.Vectors()
 	if err != nil {
-		return nil // closed; a flat index has them
+		return nil // closed; every kind has them
 	}
 	return v
 }
@@ -124,9 +139,21 @@ const (
 )
 
 // Search finds the k nearest vectors of each query, or all of them when there
-// are fewer than k, nearest first; equal distances are ordered by id. The first
-// search after vectors were added packs them, once.
+// are fewer than k, nearest first; equal distances are ordered by id. An index of
+// an approximate kind may miss some of the nearest and give others for them. The
+// first exact search after vectors were added packs them, once.
 func (x *Index) Search(ctx context.Context, queries []float32, k int, dst nln.Neighbors) (nln.Neighbors, error) {
+	return x.search(ctx, x.kind, queries, k, dst)
+}
+
+// SearchExact is the search of the exact kind, which misses none, whatever the
+// kind of the index. An approximate one needs a byte more for each value of its
+// vectors from then on.
+func (x *Index) SearchExact(ctx context.Context, queries []float32, k int, dst nln.Neighbors) (nln.Neighbors, error) {
+	return x.search(ctx, Exact, queries, k, dst)
+}
+
+func (x *Index) search(ctx context.Context, kind Kind, queries []float32, k int, dst nln.Neighbors) (nln.Neighbors, error) {
 	if k < 1 {
 		return dst, fmt.Errorf("faissindex: search: k is %d, want at least 1", k)
 	}
@@ -136,28 +163,45 @@ func (x *Index) Search(ctx context.Context, queries []float32, k int, dst nln.Ne
 	if err := x.check(queries); err != nil {
 		return dst, fmt.Errorf("faissindex: search: query %w", err)
 	}
-	vectors := x.Vectors()
-	packed, err := x.pack(vectors)
-	if err != nil {
-		return dst, fmt.Errorf("faissindex: search: %w", err)
-	}
-	dim, n := x.Dim(), len(queries)/x.Dim()
+	n := len(queries) / x.Dim()
 	k = min(k, x.Len())
 	dst.K = k
 	dst.IDs = slices.Grow(dst.IDs[:0], n*k)[:n*k]
 	dst.Dist = slices.Grow(dst.Dist[:0], n*k)[:n*k]
-	block := max(1, work/len(vectors))
-	for lo := 0; lo < n; lo += block {
-		if err := ctx.Err(); err != nil {
-			return dst, fmt.Errorf("faissindex: search: %w", err)
-		}
-		hi := min(lo+block, n)
-		err := packed.Search(vectors, queries[lo*dim:hi*dim], k, dst.Dist[lo*k:hi*k], dst.IDs[lo*k:hi*k])
-		if err != nil {
-			return dst, fmt.Errorf("faissindex: %w", err)
-		}
+	run := x.searchExact
+	if kind != Exact {
+		run = x.searchApproximate
+	}
+	if err := run(ctx, queries, k, dst.IDs, dst.Dist); err != nil {
+		return dst, fmt.Errorf("faissindex: search: %w", err)
 	}
 	return dst, nil
+}
+
+// searchExact stores the neighbours of each query.
+func (x *Index) searchExact(ctx context.Context, queries []float32, k int, ids []int64, dist []float32) error {
+	vectors := x.Vectors()
+	packed, err := x.pack(vectors)
+	if err != nil {
+		return err
+	}
+	dim, block := x.Dim(), max(1, work/len(vectors))
+	return inBlocks(ctx, len(queries)/dim, block, func(lo, hi int) error {
+		return packed.Search(vectors, queries[lo*dim:hi*dim], k, dist[lo*k:hi*k], ids[lo*k:hi*k])
+	})
+}
+
+// inBlocks calls f for 0 to n-1 in order, a block at a time, until ctx is done.
+func inBlocks(ctx context.Context, n, block int, f func(lo, hi int) error) error {
+	for lo := 0; lo < n; lo += block {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := f(lo, min(lo+block, n)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pack returns the packed form of all vectors but the last few.

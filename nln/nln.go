@@ -106,7 +106,9 @@ type Index interface {
 	Add(ctx context.Context, vectors []float32) error
 
 	// Search finds the k nearest vectors of each query, at most Len; equal
-	// distances are ordered by id. It reuses dst's memory where it suffices.
+	// distances are ordered by id. It reuses dst's memory where it suffices. An
+	// index may miss some of the nearest, see [ExactSearcher], but gives min(k,
+	// Len) vectors and their own distances.
 	Search(ctx context.Context, queries []float32, k int, dst Neighbors) (Neighbors, error)
 }
 
@@ -119,4 +121,16 @@ type VectorIndex interface {
 	// the index still owns and that are valid until the next Add; nil if it
 	// keeps them in another form.
 	Vectors() []float32
+}
+
+// An ExactSearcher is an [Index] whose Search may miss neighbours, for speed, and
+// which can search without missing any. Indexed images are compared with each
+// other that way ([SearchOthers], [SearchOtherSources], and what [Fit] keeps for
+// the local score): it is done once, and what leaves out the query itself or all
+// of its source must not run out of what an approximate search happens to find.
+type ExactSearcher interface {
+	Index
+
+	// SearchExact is Search without missing any.
+	SearchExact(ctx context.Context, queries []float32, k int, dst Neighbors) (Neighbors, error)
 }

@@ -68,6 +68,10 @@ func largestSource(sources []int64) int {
 // not leave out, of which each query must have k. It asks the index for one
 // more than k and, where too few are left of these, for more and more.
 func searchExcept(ctx context.Context, idx Index, queries []float32, k int, skip func(i int, id int64) bool, dst Neighbors) (Neighbors, error) {
+	search := idx.Search
+	if x, ok := idx.(ExactSearcher); ok {
+		search = x.SearchExact
+	}
 	dim := idx.Dim()
 	n := len(queries) / dim
 	out := Neighbors{K: k, IDs: resize(dst.IDs, n*k), Dist: resize(dst.Dist, n*k)}
@@ -85,7 +89,7 @@ func searchExcept(ctx context.Context, idx Index, queries []float32, k int, skip
 			}
 		}
 		var err error
-		if nb, err = idx.Search(ctx, q, want, nb); err != nil {
+		if nb, err = search(ctx, q, want, nb); err != nil {
 			return dst, err
 		}
 		if nb.K != want || len(nb.IDs) != len(open)*want || len(nb.Dist) != len(open)*want {

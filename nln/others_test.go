@@ -111,3 +111,39 @@ func TestSearchOtherSourcesErrors(t *testing.T) {
 		t.Errorf("canceled: error %v", err)
 	}
 }
+
+// A forgetful index misses every neighbour but the first few ids, unless it is
+// asked not to.
+type forgetful struct{ *nln.Exact }
+
+func (f forgetful) Search(_ context.Context, queries []float32, k int, dst nln.Neighbors) (nln.Neighbors, error) {
+	for range len(queries) / f.Dim() {
+		for id := range k {
+			dst.IDs, dst.Dist = append(dst.IDs, int64(id)), append(dst.Dist, 0)
+		}
+	}
+	dst.K = k
+	return dst, nil
+}
+
+func (f forgetful) SearchExact(ctx context.Context, queries []float32, k int, dst nln.Neighbors) (nln.Neighbors, error) {
+	return f.Exact.Search(ctx, queries, k, dst)
+}
+
+func TestSearchOthersMissesNone(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	const n, dim, k = 60, 4, 3
+	v := make([]float32, n*dim)
+	self := make([]int64, n)
+	for i := range v {
+		v[i], self[i/dim] = rng.Float32(), int64(i/dim)
+	}
+	want, err := nln.SearchOthers(t.Context(), exact(t, dim, v), v, self, k, nln.Neighbors{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := nln.SearchOthers(t.Context(), forgetful{exact(t, dim, v)}, v, self, k, nln.Neighbors{})
+	if err != nil || !sameNeighbors(got, want) {
+		t.Errorf("others by an index that misses some: %v", err)
+	}
+}

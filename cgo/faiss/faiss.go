@@ -30,7 +30,8 @@ var ErrUnsupported = core.ErrUnsupported
 var errClosed = errors.New("faiss: index used after Close")
 
 // An Index holds vectors of one length, numbered from 0 in the order of Add.
-// Several goroutines may search at the same time; Add needs the index alone.
+// Several goroutines may search at the same time, and take turns; Add needs the
+// index alone. Train, Add and Search must not be called within torch.Run.
 type Index struct {
 	p   *C.nln_index
 	dim int
@@ -97,6 +98,50 @@ func (x *Index) size() (dim, n int) {
 	return int(d), int(c)
 }
 
+// Kinds of an index, as Kind names them.
+const (
+	KindFlat  = "flat"  // compares with every vector
+	KindHNSW  = "hnsw"  // walks a graph of neighbours
+	KindIVF   = "ivf"   // compares with the vectors of some lists
+	KindOther = "other" // anything else that FAISS has
+)
+
+// Kind returns the kind of the index and how much a search looks at: efSearch of
+// HNSW, nprobe of IVF, 0 for the others.
+func (x *Index) Kind() (kind string, effort int, err error) {
+	if x.p == nil {
+		return "", 0, errClosed
+	}
+	defer runtime.KeepAlive(x)
+	var name *C.char
+	var e C.int64_t
+	if err := statusError(C.nln_index_kind(x.p, &name, &e)); err != nil {
+		return "", 0, err
+	}
+	return C.GoString(name), int(e), nil
+}
+
+// SetEffort sets how much a search looks at, see Kind; ErrUnsupported is wrapped
+// for a kind that always makes the same effort.
+func (x *Index) SetEffort(effort int) error {
+	if x.p == nil {
+		return errClosed
+	}
+	defer runtime.KeepAlive(x)
+	return statusError(C.nln_index_set_effort(x.p, C.int64_t(effort)))
+}
+
+// Train prepares an index whose kind needs it, such as one with lists, by vectors
+// like those that will be added, row-major; others need none and ignore it.
+func (x *Index) Train(vectors []float32) error {
+	n, err := x.rows(vectors)
+	if err != nil {
+		return err
+	}
+	defer runtime.KeepAlive(x)
+	return run(func() C.nln_status { return C.nln_index_train(x.p, floats(vectors), C.int64_t(n)) })
+}
+
 // Add appends vectors, row-major, len a multiple of Dim.
 func (x *Index) Add(vectors []float32) error {
 	n, err := x.rows(vectors)
@@ -104,7 +149,7 @@ func (x *Index) Add(vectors []float32) error {
 		return err
 	}
 	defer runtime.KeepAlive(x)
-	return statusError(C.nln_index_add(x.p, floats(vectors), C.int64_t(n)))
+	return run(func() C.nln_status { return C.nln_index_add(x.p, floats(vectors), C.int64_t(n)) })
 }
 
 // Search stores the k nearest vectors of each query, nearest first: dist and
@@ -119,13 +164,14 @@ func (x *Index) Search(queries []float32, k int, dist []float32, ids []int64) er
 		return fmt.Errorf("faiss: search: have k = %d, %d queries, room for %d distances and %d ids", k, n, len(dist), len(ids))
 	}
 	defer runtime.KeepAlive(x)
-	return statusError(C.nln_index_search(x.p, floats(queries), C.int64_t(n), C.int64_t(k),
-		floats(dist), (*C.int64_t)(unsafe.SliceData(ids))))
+	return run(func() C.nln_status {
+		return C.nln_index_search(x.p, floats(queries), C.int64_t(n), C.int64_t(k), floats(dist), (*C.int64_t)(unsafe.SliceData(ids)))
+	})
 }
 
 // Vectors returns the vectors themselves, row-major, Len*Dim values, in the
 // index's own memory: not to be changed, and valid until the next Add or Close.
-// Only a flat index has them.
+// A flat index has them, and one that stands on a flat one (HNSW, RFlat).
 func (x *Index) Vectors() ([]float32, error) {
 	if x.p == nil {
 		return nil, errClosed
@@ -157,6 +203,12 @@ func (x *Index) rows(v []float32) (int, error) {
 		return 0, fmt.Errorf("faiss: have %d values, want a multiple of %d", len(v), x.dim)
 	}
 	return len(v) / x.dim, nil
+}
+
+// run makes a call in which FAISS computes with several threads: it is made where
+// OpenMP has them.
+func run(call func() C.nln_status) error {
+	return core.Run(func() error { return statusError(call()) })
 }
 
 func floats(v []float32) *C.float { return (*C.float)(unsafe.SliceData(v)) }

@@ -1,10 +1,12 @@
 package faiss
 
 import (
+	"bytes"
 	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -152,5 +154,105 @@ func TestWrongUse(t *testing.T) {
 	}
 	if x.Len() != 0 {
 		t.Errorf("Len after Close = %d", x.Len())
+	}
+}
+
+func random(seed uint64, n int) []float32 {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	v := make([]float32, n)
+	for i := range v {
+		v[i] = rng.Float32()
+	}
+	return v
+}
+
+// trained returns an index of the kind with vectors in it.
+func trained(t *testing.T, dim int, factory string, vectors []float32) *Index {
+	t.Helper()
+	x, err := New(dim, factory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { x.Close() })
+	if err := errors.Join(x.Train(vectors), x.Add(vectors)); err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+func TestKinds(t *testing.T) {
+	atEnd(t)
+	const dim, n = 8, 800
+	v := random(1, n*dim)
+	for _, c := range []struct {
+		factory, kind string
+		effort        int // 0: cannot be set
+		vectors       bool
+	}{
+		{"Flat", KindFlat, 0, true},
+		{"HNSW8", KindHNSW, 40, true},
+		{"HNSW8,SQ8", KindHNSW, 40, false},
+		{"IVF16,Flat", KindIVF, 5, false},
+		{"IVF16,SQ8,RFlat", KindIVF, 5, true},
+		{"SQ8", KindOther, 0, false},
+	} {
+		x := trained(t, dim, c.factory, v)
+		if err := x.SetEffort(max(c.effort, 1)); (err == nil) != (c.effort > 0) || err != nil && !errors.Is(err, ErrUnsupported) {
+			t.Errorf("%s: set the effort: %v", c.factory, err)
+		}
+		path := filepath.Join(t.TempDir(), "x")
+		if err := x.Write(path); err != nil {
+			t.Fatal(err)
+		}
+		y, err := Read(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kind, effort, err := y.Kind()
+		if err != nil || kind != c.kind || effort != c.effort {
+			t.Errorf("%s: kind %q with effort %d after reading: %v", c.factory, kind, effort, err)
+		}
+		got, err := y.Vectors()
+		if c.vectors != slices.Equal(got, v) || c.vectors == errors.Is(err, ErrUnsupported) {
+			t.Errorf("%s: %d vector values, %v", c.factory, len(got), err)
+		}
+		y.Close()
+	}
+	x := trained(t, dim, "IVF16,Flat", v)
+	if err := x.SetEffort(1000); err != nil {
+		t.Fatal(err)
+	}
+	if _, effort, _ := x.Kind(); effort != 16 {
+		t.Errorf("%d of 16 lists searched, want all", effort)
+	}
+	if err := x.SetEffort(0); err == nil {
+		t.Error("no effort: no error")
+	}
+}
+
+// Two builds of the same vectors are the same index, with several threads as well.
+func TestBuildsAreAlike(t *testing.T) {
+	atEnd(t)
+	if err := core.SetThreads(4); err != nil {
+		t.Fatal(err)
+	}
+	defer core.SetThreads(0)
+	const dim, n = 8, 2000
+	v := random(2, n*dim)
+	for _, factory := range []string{"HNSW8", "IVF16,SQ8,RFlat"} {
+		var files [2][]byte
+		for i := range files {
+			path := filepath.Join(t.TempDir(), "x")
+			if err := trained(t, dim, factory, v).Write(path); err != nil {
+				t.Fatal(err)
+			}
+			var err error
+			if files[i], err = os.ReadFile(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !bytes.Equal(files[0], files[1]) {
+			t.Errorf("%s: two builds differ", factory)
+		}
 	}
 }

@@ -27,6 +27,24 @@ void keep_freed_memory() {
   mallopt(M_ARENA_MAX, 1);
 }
 
+// OpenBLAS says what it is. Another BLAS may stand in its place.
+extern "C" {
+__attribute__((weak)) char *openblas_get_corename(void);
+__attribute__((weak)) char *openblas_get_config(void);
+__attribute__((weak)) int openblas_get_num_threads(void);
+}
+
+// Members of the JSON object: what was asked for, and what each library has.
+std::string threads_info() {
+  std::string s = "\"threads\":" + std::to_string(threads.load());
+  s += ",\"openmp_threads\":" + std::to_string(omp_get_max_threads());
+  s += ",\"torch_threads\":" + std::to_string(torch_threads());
+  if (!openblas_get_corename || !openblas_get_config || !openblas_get_num_threads) return s;
+  s += ",\"openblas_threads\":" + std::to_string(openblas_get_num_threads());
+  s += std::string(",\"openblas_kernels\":\"") + openblas_get_corename() + "\"";
+  return s + ",\"openblas_config\":\"" + openblas_get_config() + "\"";
+}
+
 }  // namespace
 
 uint32_t nln_abi_version(void) { return NLN_ABI_VERSION; }
@@ -38,15 +56,14 @@ nln_status nln_init(int32_t n) {
     if (n < 0) invalid("have " + std::to_string(n) + " threads, want 0 or more");
     if (n == 0) n = omp_get_num_procs();
     threads = n;
-    omp_set_num_threads(n);
-    set_torch_threads(n);
+    use_threads();
   });
 }
 
 nln_status nln_info(char **json) {
   return guarded("info", [&] {
-    *json = owned("{" + torch_info() + "," + faiss_info() + ",\"threads\":" +
-                  std::to_string(threads.load()) + "}");
+    use_threads();
+    *json = owned("{" + torch_info() + "," + faiss_info() + "," + threads_info() + "}");
   });
 }
 

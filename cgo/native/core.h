@@ -76,8 +76,13 @@ inline char *owned(const std::string &s) {
   return p;
 }
 
+int torch_threads();       // that libtorch computes with
 std::string torch_info();  // members of the JSON object, torch's side
 std::string faiss_info();  // the same, FAISS's side
-void set_torch_threads(int n);
+
+// use_threads makes libtorch, oneDNN, OpenBLAS and FAISS compute with the threads
+// of nln_init on the calling thread. They take the number from OpenMP, which keeps
+// one for each thread that calls.
+void use_threads();
 
 }  // namespace nln

@@ -1,13 +1,17 @@
 // faiss_index.cc: nearest neighbours with FAISS.
 #include <faiss/Index.h>
 #include <faiss/IndexFlat.h>
+#include <faiss/IndexHNSW.h>
 #include <faiss/IndexIDMap.h>
+#include <faiss/IndexIVF.h>
+#include <faiss/IndexRefine.h>
 #include <faiss/impl/FaissException.h>
 #include <faiss/index_factory.h>
 #include <faiss/index_io.h>
 #include <faiss/utils/utils.h>
 #include <omp.h>
 
+#include <algorithm>
 #include <memory>
 #include <type_traits>
 
@@ -30,15 +34,41 @@ static_assert(sizeof(faiss_id) == sizeof(int64_t), "FAISS ids are not 64 bits wi
 template <class Body>
 nln_status run_faiss(const char *op, Body &&body) noexcept {
   return guarded(op, [&] {
-    // FAISS takes the number of threads from OpenMP, where it belongs to the
-    // calling thread; goroutines come from any thread.
-    omp_set_num_threads(threads.load());
+    use_threads();
     try {
       body();
     } catch (const faiss::FaissException &e) {
       throw Error(NLN_INVALID, e.what());
     }
   });
+}
+
+// Alone has OpenMP take one thread as long as it exists, if it is to. Threads link
+// a graph in whatever order they come to it, so that each build would search
+// differently.
+struct Alone {
+  const int before = omp_get_max_threads();
+  explicit Alone(bool really) {
+    if (really) omp_set_num_threads(1);
+  }
+  ~Alone() { omp_set_num_threads(before); }
+  Alone(const Alone &) = delete;
+  Alone &operator=(const Alone &) = delete;
+};
+
+// proposer returns the part of x that chooses candidates: x itself, but for an
+// index that refines what another one proposes.
+faiss::Index *proposer(faiss::Index *x) {
+  auto *refined = dynamic_cast<faiss::IndexRefine *>(x);
+  return refined ? refined->base_index : x;
+}
+
+// store returns the part of x that keeps the vectors as they are, in order of
+// id, or NULL.
+faiss::IndexFlat *store(faiss::Index *x) {
+  if (auto *refined = dynamic_cast<faiss::IndexRefine *>(x)) x = refined->refine_index;
+  if (auto *graph = dynamic_cast<faiss::IndexHNSW *>(x)) x = graph->storage;
+  return dynamic_cast<faiss::IndexFlat *>(x);
 }
 
 }  // namespace
@@ -66,9 +96,38 @@ nln_status nln_index_size(nln_index *x, int64_t *dim, int64_t *count) {
   return run_faiss("index size", [&] { *dim = x->index->d, *count = x->index->ntotal; });
 }
 
+nln_status nln_index_train(nln_index *x, const float *vectors, int64_t n) {
+  return run_faiss("index train", [&] { x->index->train(n, vectors); });
+}
+
+nln_status nln_index_kind(nln_index *x, const char **kind, int64_t *effort) {
+  return run_faiss("index kind", [&] {
+    faiss::Index *p = proposer(x->index.get());
+    *kind = "other", *effort = 0;
+    if (dynamic_cast<faiss::IndexFlat *>(p)) *kind = "flat";
+    if (auto *graph = dynamic_cast<faiss::IndexHNSW *>(p)) *kind = "hnsw", *effort = graph->hnsw.efSearch;
+    if (auto *lists = dynamic_cast<faiss::IndexIVF *>(p)) *kind = "ivf", *effort = static_cast<int64_t>(lists->nprobe);
+  });
+}
+
+nln_status nln_index_set_effort(nln_index *x, int64_t effort) {
+  return run_faiss("index effort", [&] {
+    faiss::Index *p = proposer(x->index.get());
+    if (effort < 1 || effort > INT32_MAX) invalid("have effort " + std::to_string(effort) + ", want at least 1");
+    if (auto *graph = dynamic_cast<faiss::IndexHNSW *>(p)) {
+      graph->hnsw.efSearch = static_cast<int>(effort);
+    } else if (auto *lists = dynamic_cast<faiss::IndexIVF *>(p)) {
+      lists->nprobe = std::min(static_cast<size_t>(effort), lists->nlist);
+    } else {
+      throw Error(NLN_UNSUPPORTED, "this kind of index always makes the same effort");
+    }
+  });
+}
+
 nln_status nln_index_add(nln_index *x, const float *vectors, int64_t n) {
   return run_faiss("index add", [&] {
     if (!x->index->is_trained) invalid("the index must be trained before vectors are added");
+    const Alone alone(dynamic_cast<faiss::IndexHNSW *>(proposer(x->index.get())));
     x->index->add(n, vectors);
   });
 }
@@ -82,7 +141,7 @@ nln_status nln_index_search(nln_index *x, const float *queries, int64_t n, int64
 
 nln_status nln_index_vectors(nln_index *x, const float **vectors) {
   return run_faiss("index vectors", [&] {
-    auto *flat = dynamic_cast<faiss::IndexFlat *>(x->index.get());
+    faiss::IndexFlat *flat = store(x->index.get());
     if (!flat) throw Error(NLN_UNSUPPORTED, "this kind of index does not keep its vectors");
     *vectors = flat->get_xb();
   });

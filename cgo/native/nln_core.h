@@ -33,7 +33,7 @@ extern "C" {
 #endif
 
 /* Changes with every change of a signature or a meaning below. */
-#define NLN_ABI_VERSION 1
+#define NLN_ABI_VERSION 2
 
 enum {
   NLN_OK = 0,
@@ -69,8 +69,9 @@ NLN_API uint32_t nln_abi_version(void);
  * nln_abi_version; later calls change the number of threads. */
 NLN_API nln_status nln_init(int32_t threads);
 
-/* A JSON object that says what the core is made of: versions, BLAS, threads,
- * SIMD level, devices. Freed with nln_message_free. */
+/* A JSON object that says what the core is made of: versions, BLAS, SIMD level,
+ * devices; and the threads of nln_init ("threads") beside what OpenMP, libtorch
+ * and OpenBLAS would take on the calling thread, which should be the same. Freed with nln_message_free. */
 NLN_API nln_status nln_info(char **json);
 
 /* How many handles of all kinds exist. Tests end at the number they began with. */
@@ -219,6 +220,15 @@ NLN_API nln_status nln_adam_set_steps(nln_adam *a, int32_t i, int64_t steps);
 NLN_API nln_status nln_index_new(int64_t dim, const char *factory, nln_index **out);
 NLN_API void nln_index_free(nln_index *x);
 NLN_API nln_status nln_index_size(nln_index *x, int64_t *dim, int64_t *count);
+/* Prepares an index whose kind needs it, such as one with lists, by n vectors
+ * like those that will be added; for others it does nothing. */
+NLN_API nln_status nln_index_train(nln_index *x, const float *vectors, int64_t n);
+/* "flat", "hnsw", "ivf" or "other", a constant that is not freed, and how much a
+ * search looks at: efSearch of HNSW, nprobe of IVF, else 0. */
+NLN_API nln_status nln_index_kind(nln_index *x, const char **kind, int64_t *effort);
+/* Sets efSearch of HNSW or nprobe of IVF, of which there are at most as many as
+ * lists; NLN_UNSUPPORTED for other kinds. */
+NLN_API nln_status nln_index_set_effort(nln_index *x, int64_t effort);
 /* Appends n vectors, n*dim floats; ids go on from the number held. */
 NLN_API nln_status nln_index_add(nln_index *x, const float *vectors, int64_t n);
 /* The k nearest of each of n queries, nearest first. dist (n*k) gets SQUARED
@@ -226,8 +236,9 @@ NLN_API nln_status nln_index_add(nln_index *x, const float *vectors, int64_t n);
  * negative, and equal distances come in any order. ids (n*k) is -1 where fewer
  * than k were found. */
 NLN_API nln_status nln_index_search(nln_index *x, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids);
-/* The vectors of a flat index, count*dim floats, valid until the next add or
- * free. NLN_UNSUPPORTED for an index that does not keep them. */
+/* The vectors in order of id, count*dim floats, valid until the next add or free:
+ * of a flat index, an HNSW graph over one, or one that refines by one.
+ * NLN_UNSUPPORTED for an index that does not keep them so. */
 NLN_API nln_status nln_index_vectors(nln_index *x, const float **vectors);
 NLN_API nln_status nln_index_write(nln_index *x, const char *path);
 NLN_API nln_status nln_index_read(const char *path, nln_index **out);

@@ -3,15 +3,13 @@
 // the bit on every machine, which a fused multiplication would change.
 #include "search.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
-#include <exception>
 #include <limits>
 
 #include "core.h"
+#include "team.h"
 
 namespace nln::search {
 
@@ -288,42 +286,6 @@ void Block::compare_rest() {
     thresholds_[i] = queries_[i].threshold();
   }
 }
-
-// Threads at work in searches: those that run at the same time share the
-// processors instead of each taking all.
-std::atomic<int> working{0};
-
-// A Team is some threads, at least one.
-class Team {
- public:
-  explicit Team(int64_t want) {
-    int now = working.load();
-    do {
-      size = static_cast<int>(std::clamp<int64_t>(threads.load() - now, 1, std::max<int64_t>(want, 1)));
-    } while (!working.compare_exchange_weak(now, now + size));
-  }
-  ~Team() { working -= size; }
-  Team(const Team &) = delete;
-  Team &operator=(const Team &) = delete;
-
-  // run calls body(i) for 0 to n-1 and passes the first exception on.
-  template <class Body>
-  void run(int64_t n, Body &&body) const {
-    std::exception_ptr failed;
-#pragma omp parallel for num_threads(size) schedule(dynamic, 1) if (size > 1)
-    for (int64_t i = 0; i < n; i++) {
-      try {
-        body(i);
-      } catch (...) {
-#pragma omp critical(nln_search_failed)
-        if (!failed) failed = std::current_exception();
-      }
-    }
-    if (failed) std::rethrow_exception(failed);
-  }
-
-  int size;
-};
 
 // Many queries are divided among the threads.
 void run_blocks(const Search &s, const Team &team, const float *queries, const std::vector<int64_t> &order,

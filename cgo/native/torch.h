@@ -25,6 +25,7 @@ namespace nln {
 template <class Body>
 nln_status run(const char *op, Body &&body) noexcept {
   return guarded(op, [&] {
+    use_threads();
     try {
       body();
     } catch (const c10::OutOfMemoryError &e) {

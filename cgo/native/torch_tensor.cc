@@ -5,6 +5,12 @@
 #include <ATen/Version.h>
 #include <torch/version.h>
 
+// Of OpenBLAS, in whose place another BLAS may stand.
+extern "C" {
+__attribute__((weak)) int openblas_get_num_threads(void);
+__attribute__((weak)) void openblas_set_num_threads(int);
+}
+
 using namespace nln;
 
 namespace {
@@ -48,7 +54,21 @@ std::string config_line(const std::string &what) {
 
 namespace nln {
 
-void set_torch_threads(int n) { at::set_num_threads(n); }
+// libtorch keeps the number of a thread from its first call on, and setting it
+// throws away what oneDNN has compiled: it is set where it has changed. OpenBLAS
+// has one number for all threads, and buffers for each.
+void use_threads() {
+  thread_local int mine = 0;
+  const int want = threads.load();
+  if (mine == want) return;
+  at::set_num_threads(want);
+  if (openblas_set_num_threads && openblas_get_num_threads && openblas_get_num_threads() != want) {
+    openblas_set_num_threads(want);
+  }
+  mine = want;
+}
+
+int torch_threads() { return at::get_num_threads(); }
 
 std::string torch_info() {
   std::string s = "\"libtorch\":" + quoted(TORCH_VERSION);

@@ -64,6 +64,10 @@ func MaxThreads() int { return core.MaxThreads() }
 // SetThreads sets how many threads operations use; 0 means one a processor.
 func SetThreads(n int) error { return core.SetThreads(n) }
 
+// BLASKernels returns OpenBLAS's name of the kernels that suit this processor, ""
+// where it has none that are worth naming.
+func BLASKernels() string { return core.BLASKernels() }
+
 // LiveHandles returns how many objects of the native core exist, for tests.
 func LiveHandles() int { return core.LiveHandles() }
 

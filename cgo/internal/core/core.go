@@ -24,8 +24,6 @@ import (
 	"strings"
 	"sync"
 	"unsafe"
-
-	"golang.org/x/sys/cpu"
 )
 
 //go:generate go run ./genstubs ../../native/nln_core.h stubs.c
@@ -92,8 +90,7 @@ func load() error {
 	if state.loaded {
 		return nil
 	}
-	quietOpenMP()
-	chooseBLASKernels()
+	prepare()
 	var tried []string
 	for _, path := range candidates() {
 		if strings.Contains(path, "/") {
@@ -111,8 +108,7 @@ func load() error {
 			}
 			continue
 		}
-		st := C.nln_init(C.int32_t(state.threads))
-		if err := Error("core", int32(st.code), unsafe.Pointer(st.message)); err != nil {
+		if err := setUp(); err != nil {
 			return err
 		}
 		state.loaded, state.path = true, path
@@ -144,8 +140,10 @@ func Path() string {
 // than there are processors gain nothing, and can use up what the system has.
 func MaxThreads() int { return max(64, 4*runtime.NumCPU()) }
 
-// SetThreads sets the number of threads that the core computes with; 0 means
-// one for each processor. It may come before Load.
+// SetThreads sets the number of threads that the core computes with, in all its
+// libraries; 0 means one for each processor that the process may use, which
+// GOMAXPROCS knows: the affinity and a limit of the container count, where OpenMP
+// sees the first alone. It may come before Load.
 func SetThreads(n int) error {
 	if n < 0 || n > MaxThreads() {
 		return fmt.Errorf("core: have %d threads, want 0 to %d", n, MaxThreads())
@@ -156,18 +154,32 @@ func SetThreads(n int) error {
 	if !state.loaded {
 		return nil
 	}
+	return setUp()
+}
+
+// setUp tells the loaded core how many threads there are.
+func setUp() error {
+	n := state.threads
+	if n == 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
 	st := C.nln_init(C.int32_t(n))
 	return Error("core", int32(st.code), unsafe.Pointer(st.message))
 }
 
-// Info returns the core's description of itself, a JSON object.
+// Info returns the core's description of itself, a JSON object. It must not be
+// called within Run.
 func Info() ([]byte, error) {
 	if err := Load(); err != nil {
 		return nil, err
 	}
 	var text *C.char
-	st := C.nln_info(&text)
-	if err := Error("core", int32(st.code), unsafe.Pointer(st.message)); err != nil {
+	// Where the work is done, since the numbers of threads belong to a thread.
+	err := Run(func() error {
+		st := C.nln_info(&text)
+		return Error("core", int32(st.code), unsafe.Pointer(st.message))
+	})
+	if err != nil {
 		return nil, err
 	}
 	defer C.nln_message_free(text)
@@ -207,33 +219,4 @@ func dlopen(path string) error {
 		return errors.New(C.GoString(msg))
 	}
 	return nil
-}
-
-// chooseBLASKernels tells OpenBLAS which kernels this processor runs. An
-// OpenBLAS older than the processor takes it for one of 2004 and computes matrix
-// products in SSE3 alone. It reads the setting when it is loaded, together with
-// the core; what the user has set stands.
-func chooseBLASKernels() {
-	const name = "OPENBLAS_CORETYPE"
-	if os.Getenv(name) != "" || runtime.GOARCH != "amd64" {
-		return
-	}
-	switch {
-	case cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL:
-		os.Setenv(name, "SkylakeX")
-	case cpu.X86.HasAVX2 && cpu.X86.HasFMA:
-		os.Setenv(name, "Haswell")
-	}
-}
-
-// quietOpenMP keeps idle OpenMP threads from spinning, which beside busy
-// threads makes a training step several times slower. libgomp reads the setting
-// when it is loaded, together with the core; what the user has set stands.
-func quietOpenMP() {
-	for _, name := range []string{"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} {
-		if os.Getenv(name) != "" {
-			return
-		}
-	}
-	os.Setenv("OMP_WAIT_POLICY", "passive")
 }

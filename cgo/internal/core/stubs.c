@@ -2,7 +2,7 @@
 
 #include "stubs.h"
 
-static void *fn[77];
+static void *fn[80];
 
 const char *const nln_stub_names[] = {
     "nln_abi_version",
@@ -73,6 +73,9 @@ const char *const nln_stub_names[] = {
     "nln_index_new",
     "nln_index_free",
     "nln_index_size",
+    "nln_index_train",
+    "nln_index_kind",
+    "nln_index_set_effort",
     "nln_index_add",
     "nln_index_search",
     "nln_index_vectors",
@@ -420,46 +423,61 @@ nln_status nln_index_size(nln_index *x, int64_t *dim, int64_t *count) {
   return ((nln_status (*)(nln_index *, int64_t *, int64_t *))fn[67])(x, dim, count);
 }
 
-nln_status nln_index_add(nln_index *x, const float *vectors, int64_t n) {
+nln_status nln_index_train(nln_index *x, const float *vectors, int64_t n) {
   if (!fn[68]) return nln_stub_not_loaded();
   return ((nln_status (*)(nln_index *, const float *, int64_t))fn[68])(x, vectors, n);
 }
 
-nln_status nln_index_search(nln_index *x, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids) {
+nln_status nln_index_kind(nln_index *x, const char **kind, int64_t *effort) {
   if (!fn[69]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const float *, int64_t, int64_t, float *, int64_t *))fn[69])(x, queries, n, k, dist, ids);
+  return ((nln_status (*)(nln_index *, const char **, int64_t *))fn[69])(x, kind, effort);
+}
+
+nln_status nln_index_set_effort(nln_index *x, int64_t effort) {
+  if (!fn[70]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, int64_t))fn[70])(x, effort);
+}
+
+nln_status nln_index_add(nln_index *x, const float *vectors, int64_t n) {
+  if (!fn[71]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const float *, int64_t))fn[71])(x, vectors, n);
+}
+
+nln_status nln_index_search(nln_index *x, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids) {
+  if (!fn[72]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const float *, int64_t, int64_t, float *, int64_t *))fn[72])(x, queries, n, k, dist, ids);
 }
 
 nln_status nln_index_vectors(nln_index *x, const float **vectors) {
-  if (!fn[70]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const float **))fn[70])(x, vectors);
+  if (!fn[73]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const float **))fn[73])(x, vectors);
 }
 
 nln_status nln_index_write(nln_index *x, const char *path) {
-  if (!fn[71]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const char *))fn[71])(x, path);
+  if (!fn[74]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const char *))fn[74])(x, path);
 }
 
 nln_status nln_index_read(const char *path, nln_index **out) {
-  if (!fn[72]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const char *, nln_index **))fn[72])(path, out);
+  if (!fn[75]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const char *, nln_index **))fn[75])(path, out);
 }
 
 nln_status nln_search_levels(char **names) {
-  if (!fn[73]) return nln_stub_not_loaded();
-  return ((nln_status (*)(char **))fn[73])(names);
+  if (!fn[76]) return nln_stub_not_loaded();
+  return ((nln_status (*)(char **))fn[76])(names);
 }
 
 nln_status nln_search_new(const float *vectors, int64_t n, int64_t dim, const char *level, nln_search **out) {
-  if (!fn[74]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const float *, int64_t, int64_t, const char *, nln_search **))fn[74])(vectors, n, dim, level, out);
+  if (!fn[77]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const float *, int64_t, int64_t, const char *, nln_search **))fn[77])(vectors, n, dim, level, out);
 }
 
 void nln_search_free(nln_search *s) {
-  if (fn[75]) ((void (*)(nln_search *))fn[75])(s);
+  if (fn[78]) ((void (*)(nln_search *))fn[78])(s);
 }
 
 nln_status nln_search_run(nln_search *s, const float *vectors, int64_t count, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids) {
-  if (!fn[76]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_search *, const float *, int64_t, const float *, int64_t, int64_t, float *, int64_t *))fn[76])(s, vectors, count, queries, n, k, dist, ids);
+  if (!fn[79]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_search *, const float *, int64_t, const float *, int64_t, int64_t, float *, int64_t *))fn[79])(s, vectors, count, queries, n, k, dist, ids);
 }
