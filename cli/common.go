@@ -8,8 +8,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -40,10 +38,22 @@ func quietFlag() ucli.Flag {
 func useCore(c *ucli.Context) error {
 	if n := c.Int("threads"); n < 0 || n > torch.MaxThreads() {
 		return badUsage(c, "--threads is %d, want 0 to %d", n, torch.MaxThreads())
-	} else if err := torch.SetThreads(n); err != nil {
+	} else if err := setThreads(n); err != nil {
 		return err
 	}
 	return torch.Load()
+}
+
+// setThreads lets the core and Go's own goroutines use n threads each, 0 meaning
+// one a processor: while the core computes, goroutines have little to do, and
+// the core waits for them without spinning.
+func setThreads(n int) error {
+	if n > 0 {
+		runtime.GOMAXPROCS(n)
+	} else {
+		runtime.SetDefaultGOMAXPROCS()
+	}
+	return torch.SetThreads(n)
 }
 
 // openBundle sets the native core up and opens the bundle that the options name.
@@ -167,18 +177,4 @@ func remaining(elapsed time.Duration, done, total int) time.Duration {
 		return 0
 	}
 	return (time.Duration(float64(elapsed) / float64(done) * float64(total-done))).Round(time.Second)
-}
-
-// parallel calls f for 0 to n-1 from as many goroutines as there are processors.
-func parallel(n int, f func(i int)) {
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), n) {
-		wg.Go(func() {
-			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
-				f(int(i))
-			}
-		})
-	}
-	wg.Wait()
 }
