@@ -36,12 +36,19 @@ func quietFlag() ucli.Flag {
 
 // useCore sets the native core up as the options say.
 func useCore(c *ucli.Context) error {
-	if n := c.Int("threads"); n < 0 || n > torch.MaxThreads() {
-		return badUsage(c, "--threads is %d, want 0 to %d", n, torch.MaxThreads())
-	} else if err := setThreads(n); err != nil {
+	if err := useThreads(c); err != nil {
 		return err
 	}
 	return torch.Load()
+}
+
+// useThreads sets the number of threads that the options ask for.
+func useThreads(c *ucli.Context) error {
+	n := c.Int("threads")
+	if n < 0 || n > torch.MaxThreads() {
+		return badUsage(c, "--threads is %d, want 0 to %d", n, torch.MaxThreads())
+	}
+	return setThreads(n)
 }
 
 // setThreads lets the core and Go's own goroutines use n threads each, 0 meaning
@@ -58,7 +65,7 @@ func setThreads(n int) error {
 
 // openBundle sets the native core up and opens the bundle that the options name.
 func openBundle(c *ucli.Context) (*bundle.Bundle, error) {
-	if err := useCore(c); err != nil {
+	if err := useThreads(c); err != nil {
 		return nil, err
 	}
 	return bundle.Open(c.String("model"), torch.CPU)
