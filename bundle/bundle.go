@@ -58,6 +58,15 @@ func (b *Bundle) Close() error {
 	return errors.Join(errs...)
 }
 
+// MappedBytes returns the size of the file that the tables are mapped from, 0
+// unless Open made the bundle. Scoring brings what it looks at into memory.
+func (b *Bundle) MappedBytes() int64 {
+	if b.mapped == nil {
+		return 0
+	}
+	return int64(len(b.mapped.Data))
+}
+
 // Save writes the bundle to the directory path, whole or not at all. A bundle
 // that is there already is replaced if replace is set, and otherwise an error
 // that wraps atomicfile.ErrExists; anything else there is never replaced.

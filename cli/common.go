@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/nlnctl/nlnctl/bundle"
@@ -109,15 +108,6 @@ func floats(s string) ([]float64, error) {
 		v = append(v, n)
 	}
 	return v, nil
-}
-
-// peakMemory returns the largest resident size of the process so far, in bytes.
-func peakMemory() int64 {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return u.Maxrss * 1024 // Linux counts in kilobytes
 }
 
 func megabytes(n int64) string { return fmt.Sprintf("%.0f MB", float64(n)/1e6) }

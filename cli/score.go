@@ -130,7 +130,7 @@ func (r *run) writeRows(ctx context.Context, stdout io.Writer, path string, args
 	if err != nil {
 		return err
 	}
-	r.meter.say("scored %d images, %d novel", r.total-r.bad, r.novel)
+	r.meter.say("scored %d images, %d novel; peak memory %s", r.total-r.bad, r.novel, megabytes(peakMemory()))
 	if r.bad > 0 {
 		return &incompleteError{r.bad, r.total}
 	}
@@ -251,6 +251,7 @@ func (r *run) scoreSet(ctx context.Context, set *dataset.Set) error {
 // through takes images from a source to their rows.
 func (r *run) through(ctx context.Context, images imageSource) error {
 	shape := r.scorer.Model().Shape()
+	r.meter.say("scoring %d images of %v: about %s of memory", images.n, shape, megabytes(scorePeak(r.bundle, images.n)))
 	p := pipeline{images: images, shape: shape, size: batchSize(shape), readers: r.readers, score: r.scorer.Score, write: r.write}
 	p.wrote = func(done int) error {
 		r.meter.show("scored %d of %d images", done, images.n)
