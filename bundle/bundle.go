@@ -13,6 +13,7 @@ import (
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/faissindex"
 	"github.com/nlnctl/nlnctl/internal/atomicfile"
+	"github.com/nlnctl/nlnctl/internal/mapped"
 	"github.com/nlnctl/nlnctl/models"
 	"github.com/nlnctl/nlnctl/nln"
 )
@@ -29,13 +30,42 @@ type Bundle struct {
 	// Extra are further files that Save writes and nothing reads, by name, such
 	// as a log of the training.
 	Extra map[string]func(io.Writer) error
+
+	mapped *mapped.File // of the tables of kept; nil unless Open made the bundle
+	kept   nln.Kept
 }
 
 // An Image names an indexed image; its place in Bundle.Train is its id.
 type Image struct{ Name, Class string }
 
-// Close frees the model and the index. It may be called again.
-func (b *Bundle) Close() error { return errors.Join(b.Model.Close(), b.Index.Close()) }
+// Close frees the model and the index and unmaps the tables, which leaves a
+// scorer without rows: no scoring may be under way, and later it is an error, or
+// a panic where a row is asked for. Close may be called again.
+func (b *Bundle) Close() error {
+	var errs []error
+	if b.Model != nil {
+		errs = append(errs, b.Model.Close())
+	}
+	if b.Index != nil {
+		errs = append(errs, b.Index.Close())
+	}
+	if b.mapped != nil {
+		for _, t := range b.kept.Tables {
+			t.U8, t.F32 = nil, nil
+		}
+		errs = append(errs, b.mapped.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// MappedBytes returns the size of the file that the tables are mapped from, 0
+// unless Open made the bundle. Scoring brings what it looks at into memory.
+func (b *Bundle) MappedBytes() int64 {
+	if b.mapped == nil {
+		return 0
+	}
+	return int64(len(b.mapped.Data))
+}
 
 // Save writes the bundle to the directory path, whole or not at all. A bundle
 // that is there already is replaced if replace is set, and otherwise an error
@@ -148,60 +178,77 @@ func (b *Bundle) fill(dir string) error {
 }
 
 // Open returns the bundle in a directory, on dev, after checking every file
-// against the manifest. The caller closes it.
+// against the manifest, during which it loads the native core. The tables stay in
+// their file, which is mapped: see package mapped for what that means to a
+// bundle that is changed while it is open. The caller closes it.
 func Open(path string, dev torch.Device) (*Bundle, error) {
-	b, err := open(path, dev)
+	loaded := make(chan error, 1)
+	go func() { loaded <- torch.Load() }()
+	b, err := readContents(path)
+	if e := <-loaded; e != nil {
+		err = e // it stands in the way of all bundles
+	} else if err != nil {
+		err = fmt.Errorf("bundle: %s: %w", path, err)
+	} else if err = b.assemble(path, dev); err != nil {
+		err = fmt.Errorf("bundle: %s: %w", path, err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("bundle: %s: %w", path, err)
-	}
-	return b, nil
-}
-
-func open(path string, dev torch.Device) (_ *Bundle, err error) {
-	b := &Bundle{}
-	if b.Manifest, b.Digest, err = readManifest(path); err != nil {
-		return nil, err
-	}
-	if err := b.Manifest.verify(path); err != nil {
-		return nil, err
-	}
-	weights, err := os.Open(filepath.Join(path, weightsFile))
-	if err != nil {
-		return nil, err
-	}
-	defer weights.Close()
-	if b.Model, err = models.Load(weights, dev); err != nil {
-		return nil, fmt.Errorf("%s: %w", weightsFile, err)
-	}
-	if b.Index, err = faissindex.Read(filepath.Join(path, indexFile)); err != nil {
-		b.Model.Close()
-		return nil, fmt.Errorf("%s: %w", indexFile, err)
-	}
-	if err := b.assemble(path); err != nil {
 		b.Close()
 		return nil, err
 	}
 	return b, nil
 }
 
-// assemble reads the rest of the bundle and puts the scorer together.
-func (b *Bundle) assemble(path string) (err error) {
+// readContents checks the files of a bundle and reads those that need no core.
+// The result is to be closed, also after an error.
+func readContents(path string) (b *Bundle, err error) {
+	b = &Bundle{}
+	if b.Manifest, b.Digest, err = readManifest(path); err != nil {
+		return b, err
+	}
+	// The same open file is checked and mapped, whatever becomes of its name.
+	tables, err := os.Open(filepath.Join(path, tablesFile))
+	if err != nil {
+		return b, fmt.Errorf("%s: %w: %w", tablesFile, ErrDamaged, err)
+	}
+	defer tables.Close()
+	if err := b.Manifest.verify(path, map[string]*os.File{tablesFile: tables}); err != nil {
+		return b, err
+	}
+	if b.mapped, err = mapped.New(tables); err != nil {
+		return b, fmt.Errorf("%s: %w", tablesFile, err)
+	}
+	if b.kept, err = keptOf(b.mapped.Data, filepath.Join(path, calibrationFile), b.Manifest.Policy.Spaces); err != nil {
+		return b, err
+	}
 	if b.Train, err = readTrain(filepath.Join(path, trainFile)); err != nil {
-		return fmt.Errorf("%s: %w", trainFile, err)
+		return b, fmt.Errorf("%s: %w", trainFile, err)
+	}
+	return b, nil
+}
+
+// assemble gives the core what it is to hold and puts the scorer together.
+func (b *Bundle) assemble(path string, dev torch.Device) error {
+	weights, err := os.Open(filepath.Join(path, weightsFile))
+	if err != nil {
+		return err
+	}
+	defer weights.Close()
+	if b.Model, err = models.Load(weights, dev); err != nil {
+		return fmt.Errorf("%s: %w", weightsFile, err)
+	}
+	if b.Index, err = faissindex.Read(filepath.Join(path, indexFile)); err != nil {
+		return fmt.Errorf("%s: %w", indexFile, err)
 	}
 	if b.Model.Config() != b.Manifest.Model || len(b.Train) != b.Index.Len() || b.Index.Dim() != b.Model.LatentDim() || !b.Manifest.Index.fits(b.Index) {
 		return fmt.Errorf("%w: its files do not belong together", ErrDamaged)
 	}
-	b.Scorer, err = readScorer(path, b.Model, b.Index, b.Manifest.Policy)
+	b.Scorer, err = scorerOf(b.Model, b.Index, b.kept, b.Manifest.Policy)
 	return err
 }
 
-// readScorer puts a scorer together with what a bundle keeps.
-func readScorer(path string, m nln.Model, idx nln.Index, policy Policy) (*nln.Scorer, error) {
-	kept, err := readKept(path, policy.Spaces)
-	if err != nil {
-		return nil, err
-	}
+// scorerOf puts a scorer together with what a bundle keeps.
+func scorerOf(m nln.Model, idx nln.Index, kept nln.Kept, policy Policy) (*nln.Scorer, error) {
 	s, err := nln.NewScorer(m, idx, kept, policy.config(kept.Calibration.Len() > 0))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
@@ -214,7 +261,7 @@ func readScorer(path string, m nln.Model, idx nln.Index, policy Policy) (*nln.Sc
 func ReadManifest(path string) (Manifest, string, error) {
 	m, digest, err := readManifest(path)
 	if err == nil {
-		err = m.verify(path)
+		err = m.verify(path, nil)
 	}
 	if err != nil {
 		return m, "", fmt.Errorf("bundle: %s: %w", path, err)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
@@ -111,6 +112,52 @@ func TestSaveOpenScoresAlike(t *testing.T) {
 		m, digest, err := ReadManifest(path)
 		if err != nil || digest != c.Digest || m.Model != c.Manifest.Model {
 			t.Errorf("ReadManifest = %v, %s, %v", m, digest, err)
+		}
+	}
+}
+
+// The tables stay in their file until Close, after which nothing scores; a bundle
+// that is replaced meanwhile goes on as it was.
+func TestTablesAreMapped(t *testing.T) {
+	set := images(t, 2)
+	for _, cache := range []nln.Cache{nln.CacheUint8, nln.CacheFloat32} {
+		b := fit(t, cache)
+		path := filepath.Join(t.TempDir(), "b.nln")
+		if err := b.Save(path, false); err != nil {
+			t.Fatal(err)
+		}
+		c := open1(t, path)
+		table := c.Scorer.Recon()
+		first := uintptr(unsafe.Pointer(unsafe.SliceData(table.U8)))
+		if cache == nln.CacheFloat32 {
+			first = uintptr(unsafe.Pointer(unsafe.SliceData(table.F32)))
+		}
+		begin := uintptr(unsafe.Pointer(unsafe.SliceData(c.mapped.Data)))
+		if first < begin || first >= begin+uintptr(len(c.mapped.Data)) {
+			t.Errorf("%s: the table is not in its file", cache)
+		}
+		want, err := c.Scorer.PartsAll(t.Context(), set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := fit(t, cache).Save(path, true); err != nil {
+			t.Fatal(err)
+		}
+		got, err := c.Scorer.PartsAll(t.Context(), set)
+		if err != nil || !slices.Equal(got.Recon, want.Recon) || !slices.Equal(got.Errors(3), want.Errors(3)) {
+			t.Errorf("%s: other scores after the bundle was replaced: %v", cache, err)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Scorer.PartsAll(t.Context(), set); err == nil {
+			t.Errorf("%s: scores after Close", cache)
+		}
+		if table.Len() != 0 || c.mapped.Data != nil {
+			t.Errorf("%s: %d rows after Close", cache, table.Len())
+		}
+		if err := c.Close(); err != nil {
+			t.Errorf("%s: second Close: %v", cache, err)
 		}
 	}
 }

@@ -3,7 +3,6 @@ package bundle
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/nlnctl/nlnctl/internal/safetensors"
@@ -57,29 +56,33 @@ func tableTensors(kept nln.Kept, n int) *safetensors.File {
 	f := &safetensors.File{Tensors: []safetensors.Tensor{
 		{Name: spacingTensor, DType: safetensors.F32, Shape: []int{n, len(kept.Spacing) / n}, Data: safetensors.Bytes(kept.Spacing)},
 	}}
+	var bytes []safetensors.Tensor // last, or they would leave the others unaligned
 	for _, table := range kept.Tables {
 		t := safetensors.Tensor{Name: tensorName(table.Feature), Shape: []int{table.Len(), table.F}}
 		if table.Kind == nln.CacheUint8 {
 			t.DType, t.Data = safetensors.U8, table.U8
+			bytes = append(bytes, t)
 		} else {
 			t.DType, t.Data = safetensors.F32, safetensors.Bytes(table.F32)
+			f.Tensors = append(f.Tensors, t)
 		}
-		f.Tensors = append(f.Tensors, t)
 	}
+	f.Tensors = append(f.Tensors, bytes...)
 	return f
 }
 
-// readKept returns what the bundle in a directory keeps for scoring in some
-// spaces.
-func readKept(path string, spaces []string) (kept nln.Kept, err error) {
-	file, err := readTensors(filepath.Join(path, tablesFile))
+// keptOf returns what the files of a bundle keep for scoring in some spaces: of
+// tables its content, of which the result's tables are a part, and of calib the
+// path.
+func keptOf(tables []byte, calib string, spaces []string) (kept nln.Kept, err error) {
+	file, err := safetensors.Parse(tables)
 	if err == nil {
 		err = tablesOf(file, &kept)
 	}
 	if err != nil {
 		return kept, fmt.Errorf("%s: %w: %w", tablesFile, ErrDamaged, err)
 	}
-	if file, err = readTensors(filepath.Join(path, calibrationFile)); err == nil {
+	if file, err = readTensors(calib); err == nil {
 		kept.Calibration, err = calibrationOf(file, spaces)
 	}
 	if err != nil {
@@ -88,7 +91,8 @@ func readKept(path string, spaces []string) (kept nln.Kept, err error) {
 	return kept, nil
 }
 
-// tablesOf takes what is kept of the indexed images out of a file.
+// tablesOf takes what is kept of the indexed images out of a file, with which the
+// tables share memory.
 func tablesOf(file *safetensors.File, kept *nln.Kept) error {
 	for _, t := range file.Tensors {
 		if t.Name == spacingTensor && t.DType == safetensors.F32 {
@@ -107,7 +111,7 @@ func tablesOf(file *safetensors.File, kept *nln.Kept) error {
 		case safetensors.U8:
 			table.Kind, table.U8 = nln.CacheUint8, t.Data
 		case safetensors.F32:
-			table.Kind, table.F32 = nln.CacheFloat32, t.Floats32()
+			table.Kind, table.F32 = nln.CacheFloat32, t.View32()
 		default:
 			return fmt.Errorf("tensor %q has type %s, want U8 or F32", t.Name, t.DType)
 		}

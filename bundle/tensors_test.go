@@ -104,6 +104,24 @@ func TestTensorNames(t *testing.T) {
 	}
 }
 
+// readKept returns what the files in a directory keep.
+func readKept(dir string, spaces []string) (nln.Kept, error) {
+	tables, err := os.ReadFile(filepath.Join(dir, tablesFile))
+	if err != nil {
+		return nln.Kept{}, err
+	}
+	return keptOf(tables, filepath.Join(dir, calibrationFile), spaces)
+}
+
+// readScorer returns the scorer of the bundle in a directory over m and idx.
+func readScorer(dir string, m nln.Model, idx nln.Index, policy Policy) (*nln.Scorer, error) {
+	kept, err := readKept(dir, policy.Spaces)
+	if err != nil {
+		return nil, err
+	}
+	return scorerOf(m, idx, kept, policy)
+}
+
 // Tensors that are sound but not those of a bundle must be refused by name.
 func TestStrangeTensors(t *testing.T) {
 	dir := t.TempDir()

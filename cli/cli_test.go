@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -160,5 +161,35 @@ func TestInterruptWhileIndexing(t *testing.T) {
 	rows, err := os.ReadFile("b.nln/training.csv")
 	if err != nil || strings.Count(string(rows), "\n") != 4 {
 		t.Errorf("log %q, %v, want a header and 3 steps", rows, err)
+	}
+}
+
+// An interrupt ends scoring with its status, without a file of half the rows and
+// without goroutines that go on.
+func TestInterruptScoring(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, args := range [][]string{
+		{"data", "synth", "-o", "glyphs", "--format", "idx", "--train", "200", "--test", "20"},
+		{"train", "--data", "glyphs", "--steps", "1", "--batch", "16", "-o", "b.nln"},
+		{"data", "synth", "-o", "parts", "--size", "28", "--train", "1", "--test", "7"},
+	} {
+		if code := Run(t.Context(), Env{Stdout: io.Discard, Stderr: io.Discard}, args); code != exitOK {
+			t.Fatalf("%v: status %d", args, code)
+		}
+	}
+	args := append([]string{"score", "-m", "b.nln", "-o", "rows.jsonl"}, slices.Repeat([]string{"parts/test/good/000.png"}, 50_000)...)
+	noLeak(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stderr := &watched{text: "scoring 50000 images", hook: cancel}
+	if code := Run(ctx, Env{Stdout: io.Discard, Stderr: stderr}, args); code != exitInterrupted {
+		t.Fatalf("status %d, want %d:\n%s", code, exitInterrupted, stderr)
+	}
+	if !strings.Contains(stderr.String(), "context canceled") {
+		t.Errorf("no reason in:\n%s", stderr)
+	}
+	files, err := os.ReadDir(".")
+	if err != nil || len(files) != 3 {
+		t.Errorf("%d files left, want 3: %v", len(files), err)
 	}
 }

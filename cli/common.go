@@ -8,9 +8,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/nlnctl/nlnctl/bundle"
@@ -38,29 +35,36 @@ func quietFlag() ucli.Flag {
 
 // useCore sets the native core up as the options say.
 func useCore(c *ucli.Context) error {
-	if err := setThreads(c); err != nil {
+	if err := useThreads(c); err != nil {
 		return err
 	}
 	return torch.Load()
 }
 
-// setThreads makes --threads the number of threads of everything: the core's
-// libraries, and the goroutines that read images and search in plain Go. Those
-// that wait in the core do not count for Go.
-func setThreads(c *ucli.Context) error {
+// useThreads sets the number of threads that the options ask for.
+func useThreads(c *ucli.Context) error {
 	n := c.Int("threads")
 	if n < 0 || n > torch.MaxThreads() {
 		return badUsage(c, "--threads is %d, want 0 to %d", n, torch.MaxThreads())
 	}
+	return setThreads(n)
+}
+
+// setThreads lets the core and Go's own goroutines use n threads each, 0 meaning
+// one a processor: while the core computes, goroutines have little to do, and
+// the core waits for them without spinning.
+func setThreads(n int) error {
 	if n > 0 {
-		runtime.GOMAXPROCS(min(n, runtime.GOMAXPROCS(0)))
+		runtime.GOMAXPROCS(n)
+	} else {
+		runtime.SetDefaultGOMAXPROCS()
 	}
 	return torch.SetThreads(n)
 }
 
 // openBundle sets the native core up and opens the bundle that the options name.
 func openBundle(c *ucli.Context) (*bundle.Bundle, error) {
-	if err := useCore(c); err != nil {
+	if err := useThreads(c); err != nil {
 		return nil, err
 	}
 	return bundle.Open(c.String("model"), torch.CPU)
@@ -104,15 +108,6 @@ func floats(s string) ([]float64, error) {
 		v = append(v, n)
 	}
 	return v, nil
-}
-
-// peakMemory returns the largest resident size of the process so far, in bytes.
-func peakMemory() int64 {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return u.Maxrss * 1024 // Linux counts in kilobytes
 }
 
 func megabytes(n int64) string { return fmt.Sprintf("%.0f MB", float64(n)/1e6) }
@@ -179,18 +174,4 @@ func remaining(elapsed time.Duration, done, total int) time.Duration {
 		return 0
 	}
 	return (time.Duration(float64(elapsed) / float64(done) * float64(total-done))).Round(time.Second)
-}
-
-// parallel calls f for 0 to n-1 from as many goroutines as there are processors.
-func parallel(n int, f func(i int)) {
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), n) {
-		wg.Go(func() {
-			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
-				f(int(i))
-			}
-		})
-	}
-	wg.Wait()
 }

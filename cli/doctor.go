@@ -39,7 +39,7 @@ libraries they use, and says for each failure what mends it. The exit status is
 			if err := noArguments(c); err != nil {
 				return err
 			}
-			if err := setThreads(c); err != nil {
+			if err := useThreads(c); err != nil {
 				return err
 			}
 			checks := examine(c, env)

@@ -1,16 +1,15 @@
 package cli
 
 import (
+	"bufio"
 	"context"
-	"encoding/csv"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
 	"path/filepath"
-	"strconv"
+	"runtime"
 	"strings"
 
 	"github.com/nlnctl/nlnctl/bundle"
@@ -58,7 +57,7 @@ Rows are JSON lines, or CSV if FILE ends in .csv. FILE appears when all is done.
 			if err != nil {
 				return err
 			}
-			r := run{scorer: scorer, bundle: b, meter: newMeter(c, env.Stderr)}
+			r := run{scorer: scorer, bundle: b, meter: newMeter(c, env.Stderr), readers: runtime.GOMAXPROCS(0)}
 			for _, w := range scorer.Warnings() {
 				r.meter.say("warning: %s", w)
 			}
@@ -85,48 +84,17 @@ func scorerFor(c *ucli.Context, b *bundle.Bundle) (*nln.Scorer, error) {
 	return b.Scorer.With(p)
 }
 
-// Statuses of a row.
-const (
-	statusOK          = "ok"
-	statusUnreadable  = "unreadable"  // missing, damaged, or not to be opened
-	statusUnsupported = "unsupported" // a format this program does not read
-	statusTooLarge    = "too-large"
-	statusWrongSize   = "wrong-size" // not of the size that the model takes
-)
-
-// A row is what is written for an image. One whose status is not ok has no
-// numbers.
-type row struct {
-	Image  string `json:"image"`
-	Status string `json:"status"`
-	Reason string `json:"reason,omitempty"`
-	*numbers
-	Model string `json:"model"` // digest of the bundle
-}
-
-type numbers struct {
-	Recon          float64  `json:"recon"`
-	Error          float64  `json:"error"`
-	Distance       float64  `json:"distance"`
-	Local          float64  `json:"local"`
-	LocalP         float64  `json:"local_p"` // p-value of Local
-	Score          float64  `json:"score"`
-	P              float64  `json:"p"` // of Score
-	Novel          bool     `json:"novel"`
-	Threshold      *float64 `json:"threshold"` // null where no score can be novel
-	Neighbors      []int64  `json:"neighbors"`
-	NeighborImages []string `json:"neighbor_images"`
-	Within         *int     `json:"within,omitempty"` // how many of them are within the radius; nil where there is none
-}
-
 // A run scores images and writes their rows.
 type run struct {
-	scorer *nln.Scorer
-	bundle *bundle.Bundle
-	meter  *meter
+	scorer  *nln.Scorer
+	bundle  *bundle.Bundle
+	meter   *meter
+	readers int // goroutines that read images
 
 	threshold  *float64
-	put        func(row) error
+	rows       rowWriter
+	out        *bufio.Writer
+	row        row // of the image that is written
 	total, bad int
 	novel      int
 }
@@ -138,23 +106,19 @@ func (r *run) writeRows(ctx context.Context, stdout io.Writer, path string, args
 		r.threshold = &t
 	}
 	write := func(w io.Writer) error {
-		flush := func() error { return nil }
+		r.out = bufio.NewWriterSize(w, 1<<16)
 		if strings.EqualFold(filepath.Ext(path), ".csv") {
-			c := csv.NewWriter(w)
-			r.put = func(row row) error { return c.Write(row.fields()) }
-			c.Write(csvHeader)
-			flush = func() error { c.Flush(); return c.Error() }
+			r.rows = newCSVRows(r.out)
 		} else {
-			e := json.NewEncoder(w)
-			e.SetEscapeHTML(false)
-			r.put = func(row row) error { return e.Encode(row) }
+			r.rows = &jsonRows{w: r.out}
 		}
-		for _, arg := range args {
-			if err := r.score(ctx, arg); err != nil {
+		for _, g := range groups(args) {
+			if err := r.score(ctx, g); err != nil {
+				r.flush() // rows that standard output has not shown; err is what went wrong first
 				return err
 			}
 		}
-		return flush()
+		return r.flush()
 	}
 	var err error
 	if path == "-" {
@@ -166,18 +130,57 @@ func (r *run) writeRows(ctx context.Context, stdout io.Writer, path string, args
 	if err != nil {
 		return err
 	}
-	r.meter.say("scored %d images, %d novel", r.total-r.bad, r.novel)
+	r.meter.say("scored %d images, %d novel; peak memory %s", r.total-r.bad, r.novel, megabytes(peakMemory()))
 	if r.bad > 0 {
 		return &incompleteError{r.bad, r.total}
 	}
 	return nil
 }
 
-// score scores a file, the image files of a folder, or the test images of a set.
-func (r *run) score(ctx context.Context, arg string) error {
-	if st, err := os.Stat(arg); isImage(arg) && (err != nil || st.Mode().IsRegular()) {
-		return r.scoreFiles(ctx, []string{arg})
+func (r *run) flush() error {
+	if err := r.rows.flush(); err != nil {
+		return err
 	}
+	return r.out.Flush()
+}
+
+// A group is arguments that are scored together: image files, or one other.
+type group struct {
+	files bool
+	args  []string
+}
+
+// groups splits arguments into groups, in order.
+func groups(args []string) []group {
+	var all []group
+	for _, arg := range args {
+		files := isImageFile(arg)
+		if n := len(all); files && n > 0 && all[n-1].files {
+			all[n-1].args = append(all[n-1].args, arg)
+		} else {
+			all = append(all, group{files, []string{arg}})
+		}
+	}
+	return all
+}
+
+// isImageFile says whether arg names an image file, be it there or not.
+func isImageFile(arg string) bool {
+	switch strings.ToLower(filepath.Ext(arg)) {
+	case ".png", ".jpg", ".jpeg":
+		st, err := os.Stat(arg)
+		return err != nil || st.Mode().IsRegular()
+	}
+	return false
+}
+
+// score scores image files, or the image files of a folder, or the test images
+// of a set.
+func (r *run) score(ctx context.Context, g group) error {
+	if g.files {
+		return r.scoreFiles(ctx, "", g.args)
+	}
+	arg := g.args[0]
 	kind, location, err := dataset.Resolve(arg)
 	if err != nil {
 		return err
@@ -190,10 +193,7 @@ func (r *run) score(ctx context.Context, arg string) error {
 		if len(names) == 0 {
 			return fmt.Errorf("%s holds no PNG or JPEG files", location)
 		}
-		for i := range names {
-			names[i] = filepath.Join(location, names[i])
-		}
-		return r.scoreFiles(ctx, names)
+		return r.scoreFiles(ctx, location, names)
 	}
 	sp, err := dataset.Open(arg)
 	if err != nil {
@@ -205,54 +205,31 @@ func (r *run) score(ctx context.Context, arg string) error {
 	return r.scoreSet(ctx, sp.Test)
 }
 
-func isImage(path string) bool {
-	switch strings.ToLower(filepath.Ext(path)) {
-	case ".png", ".jpg", ".jpeg":
-		return true
-	}
-	return false
+// scoreFiles scores the files names of a folder, "" for where they are.
+func (r *run) scoreFiles(ctx context.Context, dir string, names []string) error {
+	return r.through(ctx, fileSource(dir, names, r.scorer.Model().Shape(), r.bundle.Manifest.Data.Scale))
 }
 
-// fileBatch is how many files are read before they are scored together.
-const fileBatch = 256
-
-func (r *run) scoreFiles(ctx context.Context, paths []string) error {
-	size := r.scorer.Model().Shape()
-	for lo := 0; lo < len(paths); lo += fileBatch {
-		part := paths[lo:min(lo+fileBatch, len(paths))]
-		images, errs := readImages(part, size)
-		good := &dataset.Set{Name: "files", Size: size, Scale: r.bundle.Manifest.Data.Scale}
-		for i := range part {
-			if errs[i] == nil {
-				good.Pix = append(good.Pix, images[i]...)
-			}
-		}
-		scores, err := r.scoreBatch(ctx, good, 0, good.Len())
-		if err != nil {
-			return err
-		}
-		next := 0
-		for i, path := range part {
-			if errs[i] != nil {
-				err = r.write(path, nil, errs[i])
-			} else {
-				err = r.write(path, &scores[next], nil)
-				next++
-			}
-			if err != nil {
+// fileSource reads image files of a shape. Their paths are put together when
+// they are wanted, as there may be millions.
+func fileSource(dir string, names []string, shape dataset.Shape, scale dataset.Scale) imageSource {
+	path := func(i int) string { return filepath.Join(dir, names[i]) }
+	if dir == "" {
+		path = func(i int) string { return names[i] }
+	}
+	reader := func() func(i int, dst []float32) error {
+		var r dataset.ImageReader
+		one := &dataset.Set{Size: shape, Pix: make([]uint8, shape.Len()), Scale: scale}
+		only := []int{0}
+		return func(i int, dst []float32) error {
+			if err := r.Read(one.Pix, path(i), shape); err != nil {
 				return err
 			}
+			one.Gather(only, dst)
+			return nil
 		}
-		r.meter.show("scored %d of %d images", lo+len(part), len(paths))
 	}
-	return nil
-}
-
-// readImages reads image files in parallel, each with an error of its own.
-func readImages(paths []string, size dataset.Shape) ([][]uint8, []error) {
-	images, errs := make([][]uint8, len(paths)), make([]error, len(paths))
-	parallel(len(paths), func(i int) { images[i], errs[i] = dataset.ReadImage(paths[i], size) })
-	return images, errs
+	return imageSource{n: len(names), name: path, reader: reader}
 }
 
 func (r *run) scoreSet(ctx context.Context, set *dataset.Set) error {
@@ -260,55 +237,55 @@ func (r *run) scoreSet(ctx context.Context, set *dataset.Set) error {
 		return fmt.Errorf("%s has images of %v, the bundle takes %v", set.Name, set.Shape(), r.scorer.Model().Shape())
 	}
 	set.Scale = r.bundle.Manifest.Data.Scale
-	for lo := 0; lo < set.Len(); lo += fileBatch {
-		hi := min(lo+fileBatch, set.Len())
-		scores, err := r.scoreBatch(ctx, set, lo, hi)
-		if err != nil {
-			return err
+	reader := func() func(i int, dst []float32) error {
+		one := make([]int, 1)
+		return func(i int, dst []float32) error {
+			one[0] = i
+			set.Gather(one, dst)
+			return nil
 		}
-		for i := range scores {
-			if err := r.write(set.ImageName(lo+i), &scores[i], nil); err != nil {
-				return err
-			}
-		}
-		r.meter.show("scored %d of %d images", hi, set.Len())
 	}
-	return nil
+	return r.through(ctx, imageSource{n: set.Len(), name: set.ImageName, reader: reader})
 }
 
-func (r *run) scoreBatch(ctx context.Context, set *dataset.Set, lo, hi int) ([]nln.Score, error) {
-	if lo == hi {
-		return nil, nil
+// through takes images from a source to their rows.
+func (r *run) through(ctx context.Context, images imageSource) error {
+	shape := r.scorer.Model().Shape()
+	r.meter.say("scoring %d images of %v: about %s of memory", images.n, shape, megabytes(scorePeak(r.bundle, images.n)))
+	p := pipeline{images: images, shape: shape, size: batchSize(shape), readers: r.readers, score: r.scorer.Score, write: r.write}
+	p.wrote = func(done int) error {
+		r.meter.show("scored %d of %d images", done, images.n)
+		return r.flush()
 	}
-	ids := make([]int, hi-lo)
-	for i := range ids {
-		ids[i] = lo + i
-	}
-	x := set.Gather(ids, make([]float32, len(ids)*set.Size.Len()))
-	return r.scorer.Score(ctx, x, nil)
+	return p.run(ctx)
 }
 
+// write writes the row of an image: of its score, or of why it has none.
 func (r *run) write(name string, s *nln.Score, failed error) error {
-	out := row{Image: name, Status: statusOK, Model: r.bundle.Digest}
+	n := r.row.numbers
+	r.row = row{Image: name, Status: statusOK, Model: r.bundle.Digest}
 	r.total++
 	if failed != nil {
 		r.bad++
-		out.Status, out.Reason = statusOf(failed), failed.Error()
-		return r.put(out)
+		r.row.Status, r.row.Reason = statusOf(failed), failed.Error()
+		return r.rows.put(&r.row)
 	}
 	if s.Novel {
 		r.novel++
 	}
-	n := &numbers{Recon: s.Recon, Error: s.Error, Distance: s.Distance, Local: s.Local, LocalP: s.LocalP, Score: s.Score, P: s.P, Novel: s.Novel,
-		Threshold: r.threshold, Neighbors: s.Neighbors, NeighborImages: []string{}}
+	if n == nil {
+		n = &numbers{NeighborImages: []string{}}
+	}
+	*n = numbers{Recon: s.Recon, Error: s.Error, Distance: s.Distance, Local: s.Local, LocalP: s.LocalP, Score: s.Score, P: s.P, Novel: s.Novel,
+		Threshold: r.threshold, Neighbors: s.Neighbors, NeighborImages: n.NeighborImages[:0]}
 	if r.scorer.Config().Radius > 0 {
 		n.Within = &s.WithinRadius
 	}
 	for _, id := range s.Neighbors {
 		n.NeighborImages = append(n.NeighborImages, r.bundle.Train[id].Name)
 	}
-	out.numbers = n
-	return r.put(out)
+	r.row.numbers = n
+	return r.rows.put(&r.row)
 }
 
 func statusOf(err error) string {
@@ -324,33 +301,4 @@ func statusOf(err error) string {
 		return statusWrongSize
 	}
 	return statusUnreadable
-}
-
-var csvHeader = []string{"image", "status", "reason", "recon", "error", "distance", "local", "local_p", "score", "p", "novel", "threshold", "neighbors", "neighbor_images", "within", "model"}
-
-// fields returns the row in the order of csvHeader; lists are separated by spaces
-// (ids) and vertical bars (names).
-func (r row) fields() []string {
-	f := append(make([]string, 0, len(csvHeader)), r.Image, r.Status, r.Reason)
-	if n := r.numbers; n != nil {
-		for _, v := range []float64{n.Recon, n.Error, n.Distance, n.Local, n.LocalP, n.Score, n.P} {
-			f = append(f, strconv.FormatFloat(v, 'g', -1, 64))
-		}
-		f = append(f, strconv.FormatBool(n.Novel), "")
-		if n.Threshold != nil {
-			f[len(f)-1] = strconv.FormatFloat(*n.Threshold, 'g', -1, 64)
-		}
-		ids := make([]string, len(n.Neighbors))
-		for i, id := range n.Neighbors {
-			ids[i] = strconv.FormatInt(id, 10)
-		}
-		f = append(f, strings.Join(ids, " "), strings.Join(n.NeighborImages, "|"), "")
-		if n.Within != nil {
-			f[len(f)-1] = strconv.Itoa(*n.Within)
-		}
-	}
-	for len(f) < len(csvHeader)-1 { // no numbers
-		f = append(f, "")
-	}
-	return append(f, r.Model)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -142,8 +143,11 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 		return man, err
 	}
 	defer model.Close()
-	m.say("training on %d images of %v from %s: %d parameters, %d steps of %d images, %d held out for calibration",
-		inliers.Len(), inliers.Shape(), opt.data, model.Parameters(), cfg.TotalSteps(inliers.Len()), cfg.Batch, calib.Len())
+	defer debug.SetGCPercent(debug.SetGCPercent(garbage))
+	debug.FreeOSMemory() // what reading the images left behind need not stay
+	m.say("training on %d images of %v from %s: %d parameters, %d steps of %d images, %d held out for calibration; about %s of memory",
+		inliers.Len(), inliers.Shape(), opt.data, model.Parameters(), cfg.TotalSteps(inliers.Len()), cfg.Batch, calib.Len(),
+		megabytes(trainPeak(model, set.fitConfig(model), inliers.Len())))
 	log := new(trainingLog)
 	defer func() {
 		if err != nil && ctx.Err() != nil {
@@ -220,13 +224,26 @@ func normalImages(opt trainOptions, m *meter) (rest, calib *dataset.Set, s *sett
 	if s.noise > 0 {
 		m.say("%d of %d images that count as normal are label noise", len(task.Noise), len(task.Inliers))
 	}
-	inliers := sp.Train.Subset(task.Inliers)
-	keep, out := dataset.Split(inliers.Len(), inliers.Labels, s.held, s.model.Seed)
+	keep, out := dataset.Split(len(task.Inliers), pick(sp.Train.Labels, task.Inliers), s.held, s.model.Seed)
 	if len(out) == 0 || len(keep) == 0 {
-		return nil, nil, nil, data, fmt.Errorf("%s has %d normal images: too few to hold some out for calibration, at least 10 are needed", opt.data, inliers.Len())
+		return nil, nil, nil, data, fmt.Errorf("%s has %d normal images: too few to hold some out for calibration, at least 10 are needed", opt.data, len(task.Inliers))
 	}
-	data = bundle.Data{Source: opt.data, Protocol: task.Protocol, Class: opt.class, Scale: inliers.Scale}
-	return inliers.Subset(keep), inliers.Subset(out), s, data, nil
+	data = bundle.Data{Source: opt.data, Protocol: task.Protocol, Class: opt.class, Scale: sp.Train.Scale}
+	calib = sp.Train.Subset(pick(task.Inliers, out))
+	sp.Train.Keep(pick(task.Inliers, keep)) // nothing else has a part in it from here on
+	return sp.Train, calib, s, data, nil
+}
+
+// pick returns the values at some places, nil of nil.
+func pick(values, at []int) []int {
+	if values == nil {
+		return nil
+	}
+	picked := make([]int, len(at))
+	for i, k := range at {
+		picked[i] = values[k]
+	}
+	return picked
 }
 
 // finish indexes, calibrates and saves.

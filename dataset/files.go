@@ -99,12 +99,11 @@ func (s *Set) readFiles(paths []string) error {
 	}
 	s.Size = size
 	s.Pix = make([]uint8, len(paths)*n)
+	readers := sync.Pool{New: func() any { return new(ImageReader) }}
 	return inParallel(len(paths), func(i int) error {
-		data, err := readImageFile(paths[i])
-		if err != nil {
-			return err
-		}
-		return decodeInto(s.Image(i), data, paths[i], size)
+		r := readers.Get().(*ImageReader)
+		defer readers.Put(r)
+		return r.Read(s.Image(i), paths[i], size)
 	})
 }
 

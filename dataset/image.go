@@ -10,6 +10,7 @@ import (
 	"image/png"
 	"io"
 	"os"
+	"slices"
 )
 
 // Limits on one image file, checked before its pixels are decoded: a file of a
@@ -32,11 +33,41 @@ const (
 // [TooLargeError] ([MaxPixels] or [MaxFileBytes]), [SizeError] (not want), or
 // an error of the file system, such as fs.ErrNotExist.
 func ReadImage(path string, want Shape) ([]uint8, error) {
-	data, err := readImageFile(path)
-	if err != nil {
+	dst := make([]uint8, want.Len())
+	if err := new(ImageReader).Read(dst, path, want); err != nil {
 		return nil, err
 	}
-	return DecodeImage(data, path, want)
+	return dst, nil
+}
+
+// An ImageReader reads image files one after the other, as [ReadImage] does, with
+// memory that it keeps from one to the next: beside it the reading of a small
+// picture is quick. The zero value is ready. It is for one goroutine.
+type ImageReader struct {
+	file []byte // encoded
+	png  pngReader
+}
+
+// maxKept bounds the memory that an ImageReader keeps of a large file.
+const maxKept = 16 << 20
+
+// Read stores the pixels of the file path in dst, which has the length of want.
+// Pixels and errors are those of [ReadImage]; after an error dst is undefined.
+func (r *ImageReader) Read(dst []uint8, path string, want Shape) error {
+	if cap(r.file) > maxKept {
+		r.file = nil
+	}
+	if cap(r.png.rows) > maxKept || cap(r.png.joined) > maxKept {
+		r.png = pngReader{}
+	}
+	var err error
+	if r.file, err = readImageFile(path, r.file[:0]); err != nil {
+		return err
+	}
+	if r.png.decode(dst[:want.Len()], r.file, want) {
+		return nil
+	}
+	return decodeInto(dst[:want.Len()], r.file, path, want)
 }
 
 // DecodeImage is [ReadImage] for the bytes of a file; name is used in errors.
@@ -61,24 +92,47 @@ func StatImage(path string) (Shape, error) {
 	return imageHeader(io.LimitReader(f, MaxFileBytes), path)
 }
 
-func readImageFile(path string) ([]byte, error) {
+// readImageFile appends the bytes of a file to buf, which is empty.
+func readImageFile(path string, buf []byte) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("dataset: read image: %w", err)
+		return buf, fmt.Errorf("dataset: read image: %w", err)
 	}
 	defer f.Close()
-	// The size is a hint: the limit holds for pipes and devices as well.
-	var buf bytes.Buffer
-	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Size() <= MaxFileBytes {
-		buf.Grow(int(info.Size()) + bytes.MinRead)
+	if buf, err = readLimited(f, buf); err != nil {
+		return buf, fmt.Errorf("dataset: read image: %w", err)
 	}
-	if _, err := buf.ReadFrom(io.LimitReader(f, MaxFileBytes+1)); err != nil {
-		return nil, fmt.Errorf("dataset: read image: %w", err)
+	if len(buf) > MaxFileBytes {
+		return buf, &TooLargeError{Path: path, Have: "more bytes than that", Max: fmt.Sprintf("%d bytes", MaxFileBytes)}
 	}
-	if buf.Len() > MaxFileBytes {
-		return nil, &TooLargeError{Path: path, Have: "more bytes than that", Max: fmt.Sprintf("%d bytes", MaxFileBytes)}
+	return buf, nil
+}
+
+// readLimited appends what f holds to buf, or one byte more than MaxFileBytes.
+// The size of a file is a hint, for which small ones need not be asked: the limit
+// holds for pipes and devices as well.
+func readLimited(f *os.File, buf []byte) ([]byte, error) {
+	const small = 32 << 10
+	buf = slices.Grow(buf, small)
+	for hinted := false; len(buf) <= MaxFileBytes; {
+		n, err := f.Read(buf[len(buf):min(cap(buf), MaxFileBytes+1)])
+		buf = buf[:len(buf)+n]
+		if err == io.EOF {
+			return buf, nil
+		}
+		if err != nil {
+			return buf, err
+		}
+		if len(buf) < cap(buf) {
+			continue
+		}
+		more := len(buf)
+		if info, err := f.Stat(); err == nil && !hinted && info.Mode().IsRegular() && info.Size() <= MaxFileBytes {
+			more, hinted = max(1, int(info.Size())+1-len(buf)), true
+		}
+		buf = slices.Grow(buf, more)
 	}
-	return buf.Bytes(), nil
+	return buf, nil
 }
 
 // A codec is a format of image files; magic is how each file of it begins.

@@ -80,6 +80,31 @@ func (s *Set) Subset(ids []int) *Set {
 	return t
 }
 
+// Keep reduces s to the images ids, ascending and each once, as Subset would
+// return them, but without a second copy of the pixels: they move up in the
+// memory they have, in which other sets must have no part.
+func (s *Set) Keep(ids []int) {
+	n := s.Size.Len()
+	names := make([]string, 0, len(ids))
+	for k, i := range ids {
+		copy(s.Pix[k*n:(k+1)*n], s.Pix[i*n:(i+1)*n])
+		names = append(names, s.ImageName(i))
+		if s.Labels != nil {
+			s.Labels[k] = s.Labels[i]
+		}
+		if s.Masks != nil {
+			s.Masks[k] = s.Masks[i]
+		}
+	}
+	s.Names, s.Pix = names, s.Pix[:len(ids)*n]
+	if s.Labels != nil {
+		s.Labels = s.Labels[:len(ids)]
+	}
+	if s.Masks != nil {
+		s.Masks = s.Masks[:len(ids)]
+	}
+}
+
 // Gather converts the images ids to values in [0, 1] and stores them in dst,
 // which must have room for len(ids) images of s's shape.
 func (s *Set) Gather(ids []int, dst []float32) Images {

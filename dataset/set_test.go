@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"fmt"
 	"image/color"
 	"slices"
 	"strings"
@@ -155,5 +156,31 @@ func TestMontage(t *testing.T) {
 	}
 	if m := Montage(&Set{Size: Shape{1, 1, 1}}, 3); !m.Rect.Empty() {
 		t.Errorf("of an empty set it is %v", m.Rect)
+	}
+}
+
+// Keep makes of a set what Subset returns, in the set's own memory.
+func TestKeepIsSubset(t *testing.T) {
+	make5 := func(full bool) *Set {
+		s := &Set{Name: "x", Size: Shape{1, 1, 2}, Pix: []uint8{0, 1, 10, 11, 20, 21, 30, 31, 40, 41}}
+		if full {
+			s.Labels, s.Classes = []int{0, 1, 0, 1, 2}, []string{"a", "b", "c"}
+			s.Masks = [][]byte{nil, {1, 0}, nil, nil, {0, 1}}
+		}
+		return s
+	}
+	for _, full := range []bool{false, true} {
+		for _, ids := range [][]int{{}, {0}, {4}, {1, 3}, {0, 2, 4}, {0, 1, 2, 3, 4}} {
+			s := make5(full)
+			first := &s.Pix[0]
+			s.Keep(ids)
+			want := make5(full).Subset(ids)
+			if !slices.Equal(s.Pix, want.Pix) || !slices.Equal(s.Names, want.Names) || !slices.Equal(s.Labels, want.Labels) || fmt.Sprint(s.Masks) != fmt.Sprint(want.Masks) {
+				t.Errorf("Keep(%v) left %v, want %v", ids, s, want)
+			}
+			if len(s.Pix) > 0 && &s.Pix[0] != first {
+				t.Errorf("Keep(%v) made a copy", ids)
+			}
+		}
 	}
 }

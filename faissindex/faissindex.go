@@ -222,3 +222,8 @@ func (x *Index) pack(vectors []float32) (*search.Packed, error) {
 	x.packed = packed
 	return packed, nil
 }
+
+// Memory returns about how many bytes an index of n vectors of dim values takes
+// while it is filled and searched: the vectors, which move to twice the room as
+// they become more, and their packed form.
+func Memory(n, dim int) int64 { return int64(n) * int64(3*4*dim+dim+4) }

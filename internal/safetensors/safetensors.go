@@ -235,6 +235,16 @@ func Bytes[T float32 | float64 | int64](v []T) []byte {
 // Floats32 returns the values of an F32 tensor, in memory of their own.
 func (t *Tensor) Floats32() []float32 { return values[float32](t.Data) }
 
+// View32 returns the values of an F32 tensor, sharing memory with the file's
+// bytes where they lie as a float32 must, else as Floats32.
+func (t *Tensor) View32() []float32 {
+	p := unsafe.Pointer(unsafe.SliceData(t.Data))
+	if len(t.Data) == 0 || uintptr(p)%unsafe.Alignof(float32(0)) != 0 {
+		return t.Floats32()
+	}
+	return unsafe.Slice((*float32)(p), len(t.Data)/int(unsafe.Sizeof(float32(0))))
+}
+
 // Floats64 returns the values of an F64 tensor, in memory of their own.
 func (t *Tensor) Floats64() []float64 { return values[float64](t.Data) }
 

@@ -100,6 +100,28 @@ func TestParseRefusesDamage(t *testing.T) {
 	}
 }
 
+// A view shares memory where it can and has the same values where it cannot.
+func TestView32(t *testing.T) {
+	values := []float32{1, -2.5, 3e-9}
+	aligned := Bytes(append([]float32{}, values...))
+	shifted := append(make([]byte, 0, 16), 0)
+	shifted = append(shifted, aligned...)[1:]
+	for _, data := range [][]byte{aligned, shifted} {
+		tensor := &Tensor{Data: data}
+		if v := tensor.View32(); !reflect.DeepEqual(v, values) {
+			t.Errorf("view %v, want %v", v, values)
+		}
+	}
+	v := (&Tensor{Data: aligned}).View32()
+	copy(aligned, Bytes([]float32{7}))
+	if v[0] != 7 {
+		t.Error("an aligned view has memory of its own")
+	}
+	if v := (&Tensor{}).View32(); len(v) != 0 {
+		t.Errorf("view of nothing: %v", v)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(encode(f, sample()))
 	f.Add(with(`{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`, "x"))

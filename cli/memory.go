@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"bytes"
+	"os"
+	"runtime"
+	"strconv"
+	"syscall"
+
+	"github.com/nlnctl/nlnctl/bundle"
+	"github.com/nlnctl/nlnctl/faissindex"
+	"github.com/nlnctl/nlnctl/models"
+	"github.com/nlnctl/nlnctl/nln"
+)
+
+// What memory a run will have taken at its peak is estimated before its work:
+// what the process has by then, which is the libraries and the images, is known,
+// and each stage adds an estimate of its own.
+const (
+	// laterLibraries is what the libraries take when they first compute, beyond
+	// what they have when they are loaded.
+	laterLibraries = 20 << 20
+	// leftOver is the share of the smaller of two stages' memory that the larger
+	// cannot use again: the core keeps freed memory, in pieces that do not all fit.
+	leftOver = 0.3
+	// garbage is how much memory Go may take on top of what is in use before it
+	// looks for what is not, as a percentage. What is in use is a few large
+	// tables, which takes no time to look through; the default would be as much
+	// again.
+	garbage = 20
+	// perPath is what the path of an image file takes, about.
+	perPath = 64
+)
+
+// trainPeak estimates the peak of training a model on n images and fitting a
+// scorer to them.
+func trainPeak(m *models.Autoencoder, scoring nln.Config, n int) int64 {
+	var heap runtime.MemStats
+	runtime.ReadMemStats(&heap)
+	step, chunk, tables := m.TrainingMemory(n), m.ScoringMemory(n), scoring.Memory(m, n)
+	peak := residentMemory() + laterLibraries + max(step, chunk) + int64(leftOver*float64(min(step, chunk))) +
+		tables + (int64(heap.HeapAlloc)+tables)*garbage/100 + faissindex.Memory(n, m.LatentDim())
+	return max(peak, peakMemory()) // reading the images may have taken more
+}
+
+// scorePeak estimates the peak of scoring with a bundle, of whose mapped tables
+// more and more is looked at. It hardly depends on the number of images: their
+// paths stay, everything else belongs to the batches in flight.
+func scorePeak(b *bundle.Bundle, images int) int64 {
+	shape := b.Model.Shape()
+	batch := batchSize(shape)
+	batches := 4 * int64(shape.Len()) * int64(min(images, inFlight*batch))
+	return residentMemory() + laterLibraries + b.Model.ScoringMemory(min(images, batch)) + batches + b.MappedBytes() +
+		faissindex.Memory(b.Index.Len(), b.Index.Dim()) - int64(4*b.Index.Len()*b.Index.Dim()) + int64(images)*perPath
+}
+
+// residentMemory returns how many bytes of the process are in memory, or were at
+// most where the system does not tell.
+func residentMemory() int64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	if fields := bytes.Fields(text); err == nil && len(fields) > 1 {
+		if pages, err := strconv.ParseInt(string(fields[1]), 10, 64); err == nil {
+			return pages * int64(os.Getpagesize())
+		}
+	}
+	return peakMemory()
+}
+
+// peakMemory returns the largest resident size of the process so far, in bytes.
+func peakMemory() int64 {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return u.Maxrss * 1024 // Linux counts in kilobytes
+}

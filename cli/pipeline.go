@@ -1,0 +1,202 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/nln"
+)
+
+// A pipeline takes images from where they lie to where their scores go, with
+// reading, scoring and writing at work at the same time: the slowest of the three
+// decides how long it takes, not their sum.
+//
+// Images stay in order. A fixed number of batches is handed round, so that the
+// memory in use does not depend on the number of images.
+type pipeline struct {
+	images  imageSource
+	shape   dataset.Shape
+	size    int // images in a batch
+	readers int // goroutines that read
+
+	// score appends the scores of the images x to dst. It is called from one
+	// thread: libgomp keeps a pool of threads for each one that computes.
+	score func(ctx context.Context, x dataset.Images, dst []nln.Score) ([]nln.Score, error)
+	// write takes an image in its turn: its score, or why it could not be read.
+	write func(name string, s *nln.Score, failed error) error
+	// wrote is called when done images have been written.
+	wrote func(done int) error
+}
+
+// An imageSource holds n images that can be read in any order.
+type imageSource struct {
+	n    int
+	name func(i int) string
+	// reader returns a function for one goroutine, which stores the values of
+	// image i in dst.
+	reader func() func(i int, dst []float32) error
+}
+
+const (
+	// inFlight is how many batches a pipeline has: one that is read, one ready to
+	// be scored, one that is scored and one that is written.
+	inFlight = 4
+	// readBlock is how many images a goroutine reads before it looks for others.
+	readBlock = 8
+	// batchImages and batchBytes bound a batch: enough images to keep the
+	// processor busy, and few large ones.
+	batchImages = 256
+	batchBytes  = 64 << 20
+)
+
+// batchSize returns how many images of a shape make a batch.
+func batchSize(shape dataset.Shape) int {
+	return max(1, min(batchImages, batchBytes/(4*shape.Len())))
+}
+
+// A batch is consecutive images on their way through a pipeline.
+type batch struct {
+	first  int
+	pix    []float32 // of all images; once scored, those of the sound ones alone
+	errs   []error   // of each image, nil where it was read
+	unread sync.WaitGroup
+	scores []nln.Score // of the sound ones
+	err    error       // of scoring
+}
+
+// A block is images lo up to, not including, hi of a batch.
+type block struct {
+	*batch
+	lo, hi int
+}
+
+// run takes all images through. When ctx ends, or after an error of score or
+// write, it stops and returns the error; an image that cannot be read is no error.
+// No goroutine is left behind.
+func (p *pipeline) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var stages sync.WaitGroup
+	defer stages.Wait()
+	defer cancel()
+	// None of the channels of batches is ever full.
+	free, filling, scored := make(chan *batch, inFlight), make(chan *batch, inFlight), make(chan *batch, inFlight)
+	blocks := make(chan block)
+	for range min(inFlight, (p.images.n+p.size-1)/p.size) {
+		free <- &batch{pix: make([]float32, 0, min(p.size, p.images.n)*p.shape.Len())}
+	}
+	stages.Go(func() { p.handOut(ctx, free, filling, blocks) })
+	for range p.readers {
+		stages.Go(func() { p.readBlocks(ctx, blocks) })
+	}
+	stages.Go(func() { p.scoreBatches(ctx, filling, scored) })
+	done := 0
+	for b := range scored {
+		if b.err != nil {
+			return b.err
+		}
+		if err := p.writeBatch(b); err != nil {
+			return err
+		}
+		done += len(b.errs)
+		if err := p.wrote(done); err != nil {
+			return err
+		}
+		free <- b
+	}
+	if done < p.images.n {
+		return fmt.Errorf("stopped after %d of %d images: %w", done, p.images.n, ctx.Err())
+	}
+	return nil
+}
+
+// handOut gives the images out to be read, batch by batch in order.
+func (p *pipeline) handOut(ctx context.Context, free <-chan *batch, filling chan<- *batch, blocks chan<- block) {
+	defer close(filling)
+	defer close(blocks)
+	for first := 0; first < p.images.n; first += p.size {
+		var b *batch
+		select {
+		case b = <-free:
+		case <-ctx.Done():
+			return
+		}
+		n := min(p.size, p.images.n-first)
+		b.first, b.pix, b.errs = first, b.pix[:n*p.shape.Len()], append(b.errs[:0], make([]error, n)...)
+		b.unread.Add((n + readBlock - 1) / readBlock)
+		filling <- b
+		for lo := 0; lo < n; lo += readBlock {
+			select {
+			case blocks <- block{b, lo, min(lo+readBlock, n)}:
+			case <-ctx.Done():
+				b.unread.Done() // scoreBatches waits for it, and then sees that ctx has ended
+			}
+		}
+	}
+}
+
+// readBlocks reads what is given out.
+func (p *pipeline) readBlocks(ctx context.Context, blocks <-chan block) {
+	read, n := p.images.reader(), p.shape.Len()
+	for b := range blocks {
+		for i := b.lo; i < b.hi && ctx.Err() == nil; i++ {
+			b.errs[i] = read(b.first+i, b.pix[i*n:(i+1)*n])
+		}
+		b.unread.Done()
+	}
+}
+
+// scoreBatches scores batches as they have been read, in order, until one fails.
+func (p *pipeline) scoreBatches(ctx context.Context, filling <-chan *batch, scored chan<- *batch) {
+	defer close(scored)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for b := range filling {
+		b.unread.Wait()
+		if b.err = ctx.Err(); b.err == nil {
+			b.err = p.scoreBatch(ctx, b)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		scored <- b
+		if b.err != nil {
+			return
+		}
+	}
+}
+
+// scoreBatch moves the images that were read together and scores them.
+func (p *pipeline) scoreBatch(ctx context.Context, b *batch) (err error) {
+	n, sound := p.shape.Len(), 0
+	for i, failed := range b.errs {
+		if failed == nil {
+			if sound < i {
+				copy(b.pix[sound*n:(sound+1)*n], b.pix[i*n:(i+1)*n])
+			}
+			sound++
+		}
+	}
+	b.scores = b.scores[:0]
+	if sound > 0 {
+		b.scores, err = p.score(ctx, dataset.Images{Shape: p.shape, N: sound, Pix: b.pix[:sound*n]}, b.scores)
+	}
+	return err
+}
+
+func (p *pipeline) writeBatch(b *batch) error {
+	next := 0
+	for i, failed := range b.errs {
+		var s *nln.Score
+		if failed == nil {
+			s = &b.scores[next]
+			next++
+		}
+		if err := p.write(p.images.name(b.first+i), s, failed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
