@@ -2,7 +2,7 @@
 // a look at the novel class, and then says what they give on it.
 //
 //	local BUNDLE.nln ...
-//	local -pixels DATA ...    what an autoencoder has to beat: see pixels
+//	local -pixels DATA [CLASS ...]    what an autoencoder has to beat: see pixels
 //
 // The bundles are of MISO tasks. In each, every normal class is taken for novel
 // in turn: its latents leave the index, and the held-out images of that class
@@ -49,13 +49,12 @@ func main() {
 
 func run(ctx context.Context, paths []string) error {
 	w := csv.NewWriter(os.Stdout)
-	each := study
-	if len(paths) > 0 && paths[0] == "-pixels" {
-		each, paths = pixels, paths[1:]
-	}
 	w.Write([]string{"bundle", "class", "novel", "latents", "k", "power", "auroc"})
+	if len(paths) > 1 && paths[0] == "-pixels" {
+		return pixels(ctx, paths[1], paths[2:], w)
+	}
 	for _, path := range paths {
-		if err := each(ctx, path, w); err != nil {
+		if err := study(ctx, path, w); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		w.Flush()

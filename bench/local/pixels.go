@@ -19,8 +19,8 @@ const (
 
 // pixels writes what an autoencoder has to beat: the mean distance to the k
 // nearest training images themselves, and to their first principal components,
-// for each class of a labelled set under MISO.
-func pixels(ctx context.Context, spec string, w *csv.Writer) error {
+// for some classes of a labelled set under MISO, or for all.
+func pixels(ctx context.Context, spec string, classes []string, w *csv.Writer) error {
 	sp, err := dataset.Open(spec)
 	if err != nil {
 		return err
@@ -29,7 +29,10 @@ func pixels(ctx context.Context, spec string, w *csv.Writer) error {
 	if err != nil {
 		return err
 	}
-	for _, class := range sp.Test.Classes {
+	if len(classes) == 0 {
+		classes = sp.Test.Classes
+	}
+	for _, class := range classes {
 		task, err := sp.Task(dataset.MISO, class)
 		if err != nil {
 			return err
@@ -51,7 +54,7 @@ func pixels(ctx context.Context, spec string, w *csv.Writer) error {
 		}
 		w.Flush()
 	}
-	return nil
+	return w.Error()
 }
 
 // values returns the scaled pixels of all images.
