@@ -242,6 +242,9 @@ func (ev *evaluation) print(out io.Writer) error {
 	rows := map[key]map[string]nln.Result{}
 	var order []key
 	for _, r := range ev.Results {
+		if r.Score == nln.ScoreSum3 {
+			continue // of interest to those who compare with the authors' code: --json has it
+		}
 		k := key{r.Score, r.K, r.Alpha}
 		if rows[k] == nil {
 			rows[k] = map[string]nln.Result{}

@@ -26,6 +26,7 @@ const (
 	ScoreError    = "error"    // the error term alone, alpha 1
 	ScoreDistance = "distance" // the distance term alone, alpha 0
 	ScoreTotal    = "total"    // both (equation 4)
+	ScoreSum3     = "sum3"     // error, distance and plain reconstruction error, each scaled, with equal weights: in the authors' code alone
 	ScoreLocal    = "local"    // the distance relative to the neighbours' own, see [Local]
 )
 
@@ -42,14 +43,14 @@ type Result struct {
 	Protocol string  `json:"protocol"`
 	Score    string  `json:"score"`
 	K        int     `json:"k"`     // neighbours; 0 for ScoreRecon, which has none
-	Alpha    float64 `json:"alpha"` // weight of the error term; 1 for ScoreRecon, which has no other, 0 for ScoreLocal
+	Alpha    float64 `json:"alpha"` // weight of the error term; 1 for ScoreRecon, which has no other, 0 for ScoreLocal and ScoreSum3
 	AUROC    float64 `json:"auroc"`
 	Lo       float64 `json:"lo"` // confidence interval, see [metrics.DeLong]
 	Hi       float64 `json:"hi"`
 
 	// Rho is the weight of the distance relative to the error, in their own
 	// units: images rank by E + Rho*D. Two protocols agree where their Rhos do,
-	// not where their alphas do. It is nil for ScoreRecon and ScoreLocal
+	// not where their alphas do. It is nil for ScoreRecon, ScoreSum3 and ScoreLocal
 	// and where it is not finite, as for an alpha of 0.
 	Rho *float64 `json:"rho,omitempty"`
 }
@@ -59,12 +60,12 @@ type Result struct {
 // has the parts of the calibration images, without which the held-out protocol
 // is left out. Under each protocol come first ScoreRecon, alone and in each
 // space of features that test has, then, for each K, ScoreError, ScoreDistance
-// and ScoreTotal with each alpha in the first space of test (see [Parts.In]),
-// ScoreError and ScoreTotal with each alpha in each other one, and ScoreLocal
+// ScoreTotal with each alpha and ScoreSum3 in the first space of test (see
+// [Parts.In]), ScoreError and ScoreTotal with each alpha in each other one, and ScoreLocal
 // with the power of [DefaultLocal] ([Parts.Locals] has others). Terms are
-// scaled by NormaliseMinMax. Only ScoreTotal
-// depends on the protocol, since scaling one term keeps its order; the others
-// are listed under each so that each list is whole.
+// scaled by NormaliseMinMax. Only ScoreTotal and ScoreSum3 depend on the
+// protocol, since scaling one term keeps its order; the others are listed under
+// each so that each list is whole.
 //
 // [Policy.Evaluate] measures other ways to form and to scale the terms.
 //
@@ -211,6 +212,16 @@ func (v *evaluation) space(test Parts, ranges []Parts, k int, main bool, alphas 
 			if err := v.add(r, scores, protocol); err != nil {
 				return err
 			}
+		}
+		if !main {
+			continue
+		}
+		plain := rangeBy(v.normalise, ranges[p].Recon)
+		for i := range scores {
+			scores[i] = e.Scale(es[i]) + d.Scale(ds[i]) + plain.Scale(test.Recon[i])
+		}
+		if err := v.add(Result{Score: ScoreSum3, K: k}, scores, protocol); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -91,6 +91,8 @@ func slowScores(test, r nln.Parts, score string, k int, alpha float64) []float64
 			s[i] = test.Distance[i*test.K+k-1]
 		case nln.ScoreTotal:
 			s[i] = alpha*unit(test.Spaces[0].Mean[i*test.K+k-1], r.Errors(k)) + (1-alpha)*unit(test.Distance[i*test.K+k-1], r.Distances(k))
+		case nln.ScoreSum3:
+			s[i] = unit(test.Spaces[0].Mean[i*test.K+k-1], r.Errors(k)) + unit(test.Distance[i*test.K+k-1], r.Distances(k)) + unit(test.Recon[i], r.Recon)
 		}
 	}
 	return s
@@ -100,7 +102,7 @@ func TestEvaluateEqualsDefinition(t *testing.T) {
 	test, novel := randomParts(1, 90, 4)
 	calib, _ := randomParts(2, 30, 3)
 	results := evaluate(t, test, novel, calib)
-	if want := 2 * (1 + len(evalKs)*(3+len(evalAlphas))); len(results) != want {
+	if want := 2 * (1 + len(evalKs)*(4+len(evalAlphas))); len(results) != want {
 		t.Errorf("%d results, want %d", len(results), want)
 	}
 	for protocol, scale := range map[string]nln.Parts{nln.ProtocolPaper: test, nln.ProtocolHeldOut: calib} {
@@ -123,6 +125,7 @@ func TestEvaluateEqualsDefinition(t *testing.T) {
 			check(nln.ScoreError, k, 1, 0)
 			check(nln.ScoreDistance, k, 0, math.Inf(1))
 			check(nln.ScoreLocal, k, 0, math.NaN())
+			check(nln.ScoreSum3, k, 0, math.NaN())
 			e, d := nln.RangeOf(scale.Errors(k)), nln.RangeOf(scale.Distances(k))
 			for _, alpha := range evalAlphas {
 				check(nln.ScoreTotal, k, alpha, (1-alpha)/alpha*(e.Max-e.Min)/(d.Max-d.Min))
@@ -225,7 +228,7 @@ func TestEvaluateSpaces(t *testing.T) {
 		}
 		first.Spaces = first.Spaces[:1]
 		for _, want := range evaluate(t, first, novel, calib) {
-			if i > 0 && (want.Score == nln.ScoreDistance || want.Score == nln.ScoreLocal || want.Score == nln.ScoreRecon) {
+			if i > 0 && (want.Score == nln.ScoreDistance || want.Score == nln.ScoreLocal || want.Score == nln.ScoreSum3 || want.Score == nln.ScoreRecon) {
 				continue
 			}
 			if i > 0 && (want.Score == nln.ScoreError || want.Score == nln.ScoreTotal) {
