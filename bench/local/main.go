@@ -3,6 +3,7 @@
 //
 //	local BUNDLE.nln ...
 //	local -pixels DATA [CLASS ...]    what an autoencoder has to beat: see pixels
+//	local -cosine BUNDLE.nln ...      another measure of the error terms: see cosine
 //
 // The bundles are of MISO tasks. In each, every normal class is taken for novel
 // in turn: its latents leave the index, and the held-out images of that class
@@ -53,8 +54,12 @@ func run(ctx context.Context, paths []string) error {
 	if len(paths) > 1 && paths[0] == "-pixels" {
 		return pixels(ctx, paths[1], paths[2:], w)
 	}
+	each := study
+	if len(paths) > 0 && paths[0] == "-cosine" {
+		each, paths = cosine, paths[1:]
+	}
 	for _, path := range paths {
-		if err := study(ctx, path, w); err != nil {
+		if err := each(ctx, path, w); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		w.Flush()
