@@ -7,8 +7,6 @@ import (
 	"math"
 	"strconv"
 
-	"github.com/nlnctl/nlnctl/bundle"
-	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
 	"github.com/nlnctl/nlnctl/nln"
 	"github.com/nlnctl/nlnctl/nln/metrics"
@@ -18,22 +16,13 @@ import (
 // with another measure than the paper's mean absolute difference of features:
 // one less the cosine between them, which does not see their lengths.
 func cosine(ctx context.Context, path string, w *csv.Writer) error {
-	b, err := bundle.Open(path, torch.CPU)
+	b, err := open(path)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	data := b.Manifest.Data
-	sp, err := dataset.Open(data.Source)
-	if err != nil {
-		return err
-	}
-	task, err := sp.Task(data.Protocol, data.Class)
-	if err != nil {
-		return err
-	}
-	sp.Test.Scale = data.Scale
-	z, err := encode(ctx, b.Model, sp.Test)
+	test := b.data.Test
+	z, err := encode(ctx, b.Model, test)
 	if err != nil {
 		return err
 	}
@@ -52,13 +41,13 @@ func cosine(ctx context.Context, path string, w *csv.Writer) error {
 		}
 		query := z
 		if s.Query.Network != "" {
-			if query, err = features(ctx, b, s, sp.Test); err != nil {
+			if query, err = features(ctx, b.Model, s, test); err != nil {
 				return err
 			}
 		}
 		row := make([]float32, s.Dim)
 		for _, k := range ks {
-			absolute, angle := make([]float64, sp.Test.Len()), make([]float64, sp.Test.Len())
+			absolute, angle := make([]float64, test.Len()), make([]float64, test.Len())
 			for i := range absolute {
 				q := query[i*s.Dim : (i+1)*s.Dim]
 				for _, id := range nb.IDs[i*maxK : i*maxK+k] {
@@ -67,11 +56,11 @@ func cosine(ctx context.Context, path string, w *csv.Writer) error {
 				}
 			}
 			for name, scores := range map[string][]float64{"mean absolute": absolute, "1 - cosine": angle} {
-				auroc, err := metrics.AUROC(scores, task.Novel)
+				auroc, err := metrics.AUROC(scores, b.task.Novel)
 				if err != nil {
 					return err
 				}
-				w.Write([]string{path, data.Class, "test", s.Name + " " + name, strconv.Itoa(k), "0", fmt.Sprintf("%.5f", auroc)})
+				w.Write([]string{path, b.Manifest.Data.Class, "test", s.Name + " " + name, strconv.Itoa(k), "0", fmt.Sprintf("%.5f", auroc)})
 			}
 		}
 	}
@@ -79,14 +68,14 @@ func cosine(ctx context.Context, path string, w *csv.Writer) error {
 	return w.Error()
 }
 
-func features(ctx context.Context, b *bundle.Bundle, s nln.Space, set *dataset.Set) ([]float32, error) {
+func features(ctx context.Context, m nln.FeatureModel, s nln.Space, set *dataset.Set) ([]float32, error) {
 	v := make([]float32, set.Len()*s.Dim)
 	done := 0
 	for x, err := range set.Batches(1024) {
 		if err != nil {
 			return nil, err
 		}
-		if err := b.Model.Features(ctx, s.Query.Network, x, v[done*s.Dim:(done+x.N)*s.Dim]); err != nil {
+		if err := m.Features(ctx, s.Query.Network, x, v[done*s.Dim:(done+x.N)*s.Dim]); err != nil {
 			return nil, err
 		}
 		done += x.N

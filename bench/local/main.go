@@ -67,52 +67,83 @@ func run(ctx context.Context, paths []string) error {
 	return w.Error()
 }
 
+// A trial is a bundle and the task that it was trained for.
+type trial struct {
+	*bundle.Bundle
+	data *dataset.Splits
+	task *dataset.Task
+}
+
+// open opens a bundle, which the caller closes, and reads its data.
+func open(path string) (t trial, err error) {
+	if t.Bundle, err = bundle.Open(path, torch.CPU); err != nil {
+		return t, err
+	}
+	about := t.Manifest.Data
+	if t.data, err = dataset.Open(about.Source); err == nil {
+		t.task, err = t.data.Task(about.Protocol, about.Class)
+	}
+	if err != nil {
+		t.Close()
+		return t, err
+	}
+	t.data.Train.Scale, t.data.Test.Scale = about.Scale, about.Scale
+	return t, nil
+}
+
+// heldOut returns the normal images that the bundle was calibrated with.
+func (t trial) heldOut() (*dataset.Set, error) {
+	normal, about := t.data.Train.Subset(t.task.Inliers), t.Manifest.Data
+	fraction := float64(about.Calibration) / float64(about.Calibration+about.Indexed)
+	rest, out := dataset.Split(normal.Len(), normal.Labels, fraction, t.Manifest.Model.Seed)
+	if len(rest) != len(t.Train) {
+		return nil, fmt.Errorf("%d images are left to index, the bundle has %d", len(rest), len(t.Train))
+	}
+	for i, k := range rest {
+		if name := normal.ImageName(k); name != t.Train[i].Name {
+			return nil, fmt.Errorf("indexed image %d is %s, the bundle has %s", i, name, t.Train[i].Name)
+		}
+	}
+	return normal.Subset(out), nil
+}
+
 // study writes the rows of a bundle: those of the normal classes, then "test".
 func study(ctx context.Context, path string, w *csv.Writer) error {
-	b, err := bundle.Open(path, torch.CPU)
+	b, err := open(path)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	data, dim := b.Manifest.Data, b.Model.LatentDim()
-	sp, err := dataset.Open(data.Source)
+	held, err := b.heldOut()
 	if err != nil {
 		return err
 	}
-	task, err := sp.Task(data.Protocol, data.Class)
-	if err != nil {
-		return err
-	}
-	sp.Train.Scale, sp.Test.Scale = data.Scale, data.Scale
-	normal := sp.Train.Subset(task.Inliers)
-	fraction := float64(data.Calibration) / float64(data.Calibration+data.Indexed)
-	_, out := dataset.Split(normal.Len(), normal.Labels, fraction, b.Manifest.Model.Seed)
-	held := normal.Subset(out)
+	class, dim := b.Manifest.Data.Class, b.Model.LatentDim()
 	heldZ, err := encode(ctx, b.Model, held)
 	if err != nil {
 		return err
 	}
 	index := b.Index.Vectors()
-	for _, class := range classes(b.Train) {
+	for _, other := range classes(b.Train) {
 		var z []float32
 		for i, im := range b.Train {
-			if im.Class != class {
+			if im.Class != other {
 				z = append(z, index[i*dim:(i+1)*dim]...)
 			}
 		}
 		novel := make([]bool, held.Len())
 		for i, l := range held.Labels {
-			novel[i] = held.Classes[l] == class
+			novel[i] = held.Classes[l] == other
 		}
-		if err := measure(ctx, z, heldZ, dim, novel, w, []string{path, data.Class, class}); err != nil {
+		if err := measure(ctx, z, heldZ, dim, novel, w, []string{path, class, other}); err != nil {
 			return err
 		}
 	}
-	testZ, err := encode(ctx, b.Model, sp.Test)
+	testZ, err := encode(ctx, b.Model, b.data.Test)
 	if err != nil {
 		return err
 	}
-	return measure(ctx, index, testZ, dim, task.Novel, w, []string{path, data.Class, "test"})
+	return measure(ctx, index, testZ, dim, b.task.Novel, w, []string{path, class, "test"})
 }
 
 func classes(images []bundle.Image) []string {
