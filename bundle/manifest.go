@@ -61,9 +61,11 @@ type Data struct {
 	Source      string           `json:"source"`   // as it was given, such as "mnist:DIR"
 	Protocol    dataset.Protocol `json:"protocol"` // which of them were normal
 	Class       string           `json:"class,omitempty"`
-	Scale       dataset.Scale    `json:"scale"`       // of pixels to [0, 1]
-	Indexed     int              `json:"indexed"`     // images trained on and indexed
-	Calibration int              `json:"calibration"` // normal images held out
+	Scale       dataset.Scale    `json:"scale"`             // of pixels to [0, 1]
+	Resize      bool             `json:"resize,omitempty"`  // image files of any size are resized to the model's shape
+	Decoder     string           `json:"decoder,omitempty"` // of the image files that package dataset leaves to others
+	Indexed     int              `json:"indexed"`           // images trained on and indexed
+	Calibration int              `json:"calibration"`       // normal images held out
 }
 
 // Policy is nln.Policy and the parts of nln.Config that scoring uses.

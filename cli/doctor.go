@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/nlnctl/nlnctl/cgo/pictures"
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/faissindex"
 	"github.com/nlnctl/nlnctl/nln"
@@ -93,7 +94,7 @@ func examine(c *ucli.Context, env Env) []check {
 	}
 	checks = append(checks, check{Name: "core", OK: true, Found: torch.CorePath()})
 	checks = append(checks, libraries()...)
-	return append(checks, tryTorch(), tryFAISS(c))
+	return append(checks, tryTorch(), tryFAISS(c), tryPictures())
 }
 
 // missingLibrary returns the shared library that the dynamic linker did not
@@ -189,5 +190,18 @@ func tryFAISS(c *ucli.Context) check {
 		return ch
 	}
 	ch.OK, ch.Found = true, "neighbours and distances are right"
+	return ch
+}
+
+// tryPictures says which libvips there is. Without one, only small PNG and JPEG
+// files are read, and none is resized.
+func tryPictures() check {
+	ch := check{Name: "pictures", OK: true}
+	version, err := pictures.Vips{}.Version()
+	if err != nil {
+		ch.Found, ch.Fix = "no libvips: PNG and JPEG files are read as they are, others not at all", "install libvips (Debian 12: libvips42, later: libvips42t64), or run: make deps"
+		return ch
+	}
+	ch.Found = vips + version
 	return ch
 }

@@ -33,7 +33,7 @@ paper's authors did, which looks at the test set; "held-out" by those over the
 calibration images, as scoring does.
 
    nlnctl eval -m two.nln --k 1,2,3 --alpha 0,0.5,1 --json`,
-		Flags: []ucli.Flag{
+		Flags: append([]ucli.Flag{
 			modelFlag(),
 			&ucli.StringFlag{Name: "data", Usage: "the `DATA` to measure on (default: what the bundle was trained from)"},
 			&ucli.StringFlag{Name: "protocol", Usage: "which images are normal: `miso|simo` (default: the bundle's)"},
@@ -43,7 +43,7 @@ calibration images, as scoring does.
 			&ucli.StringFlag{Name: "html", Usage: "write a page with curves and examples to `FILE`"},
 			&ucli.StringFlag{Name: "png", Usage: "write a picture of some examples to `FILE`"},
 			threadsFlag(), quietFlag(), jsonFlag("the results"),
-		},
+		}, limitFlags()...),
 		Action: func(c *ucli.Context) error {
 			if err := noArguments(c); err != nil {
 				return err
@@ -158,7 +158,11 @@ func evaluate(ctx context.Context, c *ucli.Context, b *bundle.Bundle, m *meter, 
 		}
 	}
 	start := time.Now()
-	sp, err := dataset.Open(data.Source)
+	limits, err := limits(c)
+	if err != nil {
+		return nil, err
+	}
+	sp, err := readingOf(b, limits).Open(data.Source)
 	if err != nil {
 		return nil, err
 	}

@@ -34,19 +34,23 @@ Rows are JSON lines, or CSV if FILE ends in .csv. FILE appears when all is done.
 
    nlnctl score -m parts.nln new-parts/ -o scores.csv
    nlnctl score -m parts.nln a.png b.png --fpr 0.001`,
-		Flags: []ucli.Flag{
+		Flags: append([]ucli.Flag{
 			modelFlag(),
 			&ucli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "-", Usage: "write the rows to `FILE`; - is standard output"},
 			&ucli.Float64Flag{Name: "fpr", Usage: "call at most this share of normal images novel, `X` in 0..1 (default: the bundle's)"},
 			&ucli.Float64Flag{Name: "threshold", Usage: "call scores above `X` novel, instead of --fpr"},
 			threadsFlag(), quietFlag(),
-		},
+		}, limitFlags()...),
 		Action: func(c *ucli.Context) error {
 			if !c.Args().Present() {
 				return badUsage(c, "nothing to score")
 			}
 			if c.IsSet("fpr") && c.IsSet("threshold") {
 				return badUsage(c, "--fpr and --threshold exclude each other")
+			}
+			limits, err := limits(c)
+			if err != nil {
+				return err
 			}
 			b, err := openBundle(c)
 			if err != nil {
@@ -57,7 +61,7 @@ Rows are JSON lines, or CSV if FILE ends in .csv. FILE appears when all is done.
 			if err != nil {
 				return err
 			}
-			r := run{scorer: scorer, bundle: b, meter: newMeter(c, env.Stderr), readers: runtime.GOMAXPROCS(0)}
+			r := run{scorer: scorer, bundle: b, reading: readingOf(b, limits), meter: newMeter(c, env.Stderr), readers: runtime.GOMAXPROCS(0)}
 			for _, w := range scorer.Warnings() {
 				r.meter.say("warning: %s", w)
 			}
@@ -88,6 +92,7 @@ func scorerFor(c *ucli.Context, b *bundle.Bundle) (*nln.Scorer, error) {
 type run struct {
 	scorer  *nln.Scorer
 	bundle  *bundle.Bundle
+	reading dataset.Reading
 	meter   *meter
 	readers int // goroutines that read images
 
@@ -166,12 +171,11 @@ func groups(args []string) []group {
 
 // isImageFile says whether arg names an image file, be it there or not.
 func isImageFile(arg string) bool {
-	switch strings.ToLower(filepath.Ext(arg)) {
-	case ".png", ".jpg", ".jpeg":
-		st, err := os.Stat(arg)
-		return err != nil || st.Mode().IsRegular()
+	if !dataset.IsImageName(arg) {
+		return false
 	}
-	return false
+	st, err := os.Stat(arg)
+	return err != nil || st.Mode().IsRegular()
 }
 
 // score scores image files, or the image files of a folder, or the test images
@@ -191,11 +195,11 @@ func (r *run) score(ctx context.Context, g group) error {
 			return err
 		}
 		if len(names) == 0 {
-			return fmt.Errorf("%s holds no PNG or JPEG files", location)
+			return fmt.Errorf("%s holds no image files", location)
 		}
 		return r.scoreFiles(ctx, location, names)
 	}
-	sp, err := dataset.Open(arg)
+	sp, err := r.reading.Open(arg)
 	if err != nil {
 		return err
 	}
@@ -207,18 +211,18 @@ func (r *run) score(ctx context.Context, g group) error {
 
 // scoreFiles scores the files names of a folder, "" for where they are.
 func (r *run) scoreFiles(ctx context.Context, dir string, names []string) error {
-	return r.through(ctx, fileSource(dir, names, r.scorer.Model().Shape(), r.bundle.Manifest.Data.Scale))
+	return r.through(ctx, fileSource(dir, names, r.scorer.Model().Shape(), r.bundle.Manifest.Data.Scale, r.reading))
 }
 
 // fileSource reads image files of a shape. Their paths are put together when
 // they are wanted, as there may be millions.
-func fileSource(dir string, names []string, shape dataset.Shape, scale dataset.Scale) imageSource {
+func fileSource(dir string, names []string, shape dataset.Shape, scale dataset.Scale, reading dataset.Reading) imageSource {
 	path := func(i int) string { return filepath.Join(dir, names[i]) }
 	if dir == "" {
 		path = func(i int) string { return names[i] }
 	}
 	reader := func() func(i int, dst []float32) error {
-		var r dataset.ImageReader
+		r := dataset.ImageReader{Reading: reading}
 		one := &dataset.Set{Size: shape, Pix: make([]uint8, shape.Len()), Scale: scale}
 		only := []int{0}
 		return func(i int, dst []float32) error {
@@ -265,6 +269,9 @@ func (r *run) write(name string, s *nln.Score, failed error) error {
 	n := r.row.numbers
 	r.row = row{Image: name, Status: statusOK, Model: r.bundle.Digest}
 	r.total++
+	if errors.Is(failed, dataset.ErrNoDecoder) {
+		return failed // which no image is to blame for
+	}
 	if failed != nil {
 		r.bad++
 		r.row.Status, r.row.Reason = statusOf(failed), failed.Error()

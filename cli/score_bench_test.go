@@ -30,7 +30,7 @@ func BenchmarkScoreFiles(b *testing.B) {
 	run := &run{meter: new(meter), readers: runtime.GOMAXPROCS(0), bundle: benchBundle(b, dir)}
 	run.scorer = run.bundle.Scorer
 	shape := run.scorer.Model().Shape()
-	files := fileSource(dir, writeFiles(b, dir), shape, run.bundle.Manifest.Data.Scale)
+	files := fileSource(dir, writeFiles(b, dir), shape, run.bundle.Manifest.Data.Scale, run.reading)
 	noImages, noScores := files, []nln.Score{}
 	noImages.reader = func() func(int, []float32) error { return func(int, []float32) error { return nil } }
 	x := dataset.Images{Shape: shape, N: batchImages, Pix: make([]float32, batchImages*shape.Len())}

@@ -23,6 +23,7 @@ import (
 type trainOptions struct {
 	data, out, protocol, class string
 	preset, arch, config       string
+	reading                    dataset.Reading   // of image files
 	flags                      map[string]string // settings that the command line gives
 	resume, force              bool
 }
@@ -40,12 +41,13 @@ way round; without one all training images are normal.
 An interrupt keeps what was learnt in BUNDLE.checkpoint; --resume goes on there.
 
    nlnctl train --data mnist:DIR --protocol miso --class 2 --steps 2000 --lr 1e-3 -o two.nln
-   nlnctl train --data folder:good-parts -o parts.nln`,
-		Flags: []ucli.Flag{
+   nlnctl train --data folder:good-parts --size 128 -o parts.nln`,
+		Flags: append([]ucli.Flag{
 			&ucli.StringFlag{Name: "data", Usage: "the `DATA` to learn from", Required: true},
 			&ucli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "the `BUNDLE` to write"},
 			&ucli.StringFlag{Name: "protocol", Usage: "which images are normal: `miso|simo`"},
 			&ucli.StringFlag{Name: "class", Usage: "the `CLASS` that the protocol is about, by name or number"},
+			&ucli.StringFlag{Name: "size", Usage: "resize image files to `ROWSxCOLUMNS`, or to as many of both (default: they have one size)"},
 			&ucli.StringFlag{Name: "arch", Value: models.ArchAE, Usage: "the model: `" + strings.Join(models.Archs(), "|") + "`"},
 			&ucli.StringFlag{Name: "preset", Value: "paper", Usage: "settings of model and training: `" + strings.Join(models.Presets(), "|") + "`"},
 			&ucli.StringFlag{Name: "config", Usage: "read settings from the YAML `FILE`; options go before it"},
@@ -64,14 +66,14 @@ An interrupt keeps what was learnt in BUNDLE.checkpoint; --resume goes on there.
 			&ucli.BoolFlag{Name: "resume", Usage: "go on from BUNDLE.checkpoint"},
 			&ucli.BoolFlag{Name: "force", Usage: "replace a bundle that is there"},
 			jsonFlag("the bundle's manifest"),
-		},
+		}, limitFlags()...),
 		Action: func(c *ucli.Context) error {
 			opt, err := readTrainOptions(c)
 			if err != nil {
 				return err
 			}
 			if c.Bool("print-config") {
-				sp, err := dataset.Open(opt.data)
+				sp, err := opt.reading.Open(opt.data)
 				if err != nil {
 					return err
 				}
@@ -104,6 +106,9 @@ func readTrainOptions(c *ucli.Context) (opt trainOptions, err error) {
 		data: c.String("data"), out: c.String("output"), protocol: c.String("protocol"), class: c.String("class"),
 		preset: c.String("preset"), arch: c.String("arch"), config: c.String("config"), flags: setFlags(c),
 		resume: c.Bool("resume"), force: c.Bool("force"),
+	}
+	if opt.reading, err = newReading(c, c.String("size")); err != nil {
+		return opt, err
 	}
 	for _, name := range []string{"latent", "epochs", "steps", "batch"} {
 		if c.IsSet(name) && c.Int(name) < 1 {
@@ -198,7 +203,7 @@ func lossList(losses []models.Loss) string {
 // normalImages reads the data and returns the images to train on, those to
 // calibrate with, and the settings for them.
 func normalImages(opt trainOptions, m *meter) (rest, calib *dataset.Set, s *settings, data bundle.Data, err error) {
-	sp, err := dataset.Open(opt.data)
+	sp, err := opt.reading.Open(opt.data)
 	if err != nil {
 		return nil, nil, nil, data, err
 	}
@@ -228,7 +233,8 @@ func normalImages(opt trainOptions, m *meter) (rest, calib *dataset.Set, s *sett
 	if len(out) == 0 || len(keep) == 0 {
 		return nil, nil, nil, data, fmt.Errorf("%s has %d normal images: too few to hold some out for calibration, at least 10 are needed", opt.data, len(task.Inliers))
 	}
-	data = bundle.Data{Source: opt.data, Protocol: task.Protocol, Class: opt.class, Scale: sp.Train.Scale}
+	data = bundle.Data{Source: opt.data, Protocol: task.Protocol, Class: opt.class, Scale: sp.Train.Scale,
+		Resize: opt.reading.Rows > 0, Decoder: decoderName(opt.reading)}
 	calib = sp.Train.Subset(pick(task.Inliers, out))
 	sp.Train.Keep(pick(task.Inliers, keep)) // nothing else has a part in it from here on
 	return sp.Train, calib, s, data, nil

@@ -13,7 +13,7 @@ import (
 
 // ImageFiles returns the image files of dir at any depth, as slash-separated
 // paths relative to dir, sorted by bytes. A file is an image by its extension,
-// .png, .jpg or .jpeg in any case. Names that begin with a dot are left out,
+// .png, .jpg, .jpeg, .bmp, .tif, .tiff or .webp in any case. Names that begin with a dot are left out,
 // and so is what lies in folders of such names. Links to files are followed,
 // links to folders are not.
 func ImageFiles(dir string) ([]string, error) {
@@ -44,7 +44,7 @@ func listImages(dir string) (images, others []string, err error) {
 			others = append(others, name)
 			return nil
 		}
-		if hasImageExt(name) {
+		if IsImageName(name) {
 			images = append(images, name)
 		} else {
 			others = append(others, name)
@@ -58,34 +58,39 @@ func listImages(dir string) (images, others []string, err error) {
 	return images, others, nil
 }
 
-func hasImageExt(name string) bool {
+// IsImageName says whether name has the extension of an image file, see [ImageFiles].
+func IsImageName(name string) bool {
 	switch strings.ToLower(path.Ext(name)) {
-	case ".png", ".jpg", ".jpeg":
+	case ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp":
 		return true
 	}
 	return false
 }
 
+// OpenFiles reads image files into a set, as [Reading.OpenFiles] does with the zero
+// Reading.
+func OpenFiles(paths []string) (*Set, error) { return Reading{}.OpenFiles(paths) }
+
 // OpenFiles reads image files into a set, in the order given and named as
-// given, without labels. The first file sets the number of rows and columns;
-// the set has one channel if every file is grey by its header ([StatImage]),
-// else three. The first file that cannot be read or has another size ends the
-// reading with its error; to go on past such files, use [ReadImage] on each.
+// given, without labels. Where images are not resized the first file sets the
+// number of rows and columns; the set has one channel if every file is grey by its
+// header ([StatImage]), else three. The first file that cannot be read or has another size ends the
+// reading with its error; to go on past such files, use an [ImageReader].
 // The scale is [Scale255].
-func OpenFiles(paths []string) (*Set, error) {
+func (r Reading) OpenFiles(paths []string) (*Set, error) {
 	s := &Set{Name: "files", Names: paths, Scale: Scale255}
-	if err := s.readFiles(paths); err != nil {
+	if err := s.readFiles(paths, r); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
 // readFiles sets Size and Pix from image files.
-func (s *Set) readFiles(paths []string) error {
+func (s *Set) readFiles(paths []string, reading Reading) error {
 	if len(paths) == 0 {
 		return fmt.Errorf("dataset: read %s: no image files", s.Name)
 	}
-	size, err := commonShape(paths)
+	size, err := commonShape(paths, reading)
 	if err != nil {
 		return err
 	}
@@ -99,7 +104,7 @@ func (s *Set) readFiles(paths []string) error {
 	}
 	s.Size = size
 	s.Pix = make([]uint8, len(paths)*n)
-	readers := sync.Pool{New: func() any { return new(ImageReader) }}
+	readers := sync.Pool{New: func() any { return &ImageReader{Reading: reading} }}
 	return inParallel(len(paths), func(i int) error {
 		r := readers.Get().(*ImageReader)
 		defer readers.Put(r)
@@ -110,10 +115,10 @@ func (s *Set) readFiles(paths []string) error {
 // commonShape reads the headers of all files and returns the shape that holds
 // every one of them. Sizes are settled before pixels, so that a set that does
 // not fit together is refused at once.
-func commonShape(paths []string) (Shape, error) {
+func commonShape(paths []string, r Reading) (Shape, error) {
 	shapes := make([]Shape, len(paths))
 	err := inParallel(len(paths), func(i int) (err error) {
-		shapes[i], err = StatImage(paths[i])
+		shapes[i], err = r.Stat(paths[i])
 		return err
 	})
 	if err != nil {
@@ -123,11 +128,14 @@ func commonShape(paths []string) (Shape, error) {
 	for _, s := range shapes {
 		want.C = max(want.C, s.C)
 	}
+	if r.resizes() {
+		return Shape{C: want.C, H: r.Rows, W: r.Columns}, nil
+	}
 	for i, s := range shapes {
 		if s.H != want.H || s.W != want.W {
 			return Shape{}, &SizeError{
 				Path: paths[i], Have: s, Want: Shape{s.C, want.H, want.W},
-				Why: "the size of " + paths[0] + "; all images of a set need one size",
+				Why: "the size of " + paths[0] + "; all images of a set need one size, or one to be resized to",
 			}
 		}
 	}

@@ -15,34 +15,34 @@ import (
 // read as a folder of its own with the classes of both. Otherwise there is one
 // split, and Train and Test are the same *Set: a folder serves to train on and
 // to score alike. See [Splits.Single].
-func openFolder(location string) (*Splits, error) {
+func openFolder(location string, r Reading) (*Splits, error) {
 	images, others, err := listImages(location)
 	if err != nil {
 		return nil, err
 	}
 	if len(images) == 0 {
-		return nil, fmt.Errorf("dataset: open folder: %s holds no .png, .jpg or .jpeg files", location)
+		return nil, fmt.Errorf("dataset: open folder: %s holds no image files", location)
 	}
 	base := "folder/" + filepath.Base(location)
 	sp := &Splits{Kind: "folder"}
 	if slices.Equal(firstLevel(images), []string{"test", "train"}) {
 		test, train := cutPrefix(images, "test/"), cutPrefix(images, "train/")
 		classes := unionClasses(train, test)
-		if sp.Train, err = readFolder(filepath.Join(location, "train"), base+"/train", train, classes); err != nil {
+		if sp.Train, err = readFolder(filepath.Join(location, "train"), base+"/train", train, classes, r); err != nil {
 			return nil, err
 		}
-		if sp.Test, err = readFolder(filepath.Join(location, "test"), base+"/test", test, classes); err != nil {
+		if sp.Test, err = readFolder(filepath.Join(location, "test"), base+"/test", test, classes, r); err != nil {
 			return nil, err
 		}
 	} else {
-		s, err := readFolder(location, base, images, firstLevel(images))
+		s, err := readFolder(location, base, images, firstLevel(images), r)
 		if err != nil {
 			return nil, err
 		}
 		sp.Train, sp.Test = s, s
 	}
 	if len(others) > 0 {
-		sp.Train.Notes = append(sp.Train.Notes, fmt.Sprintf("folder: %s: %d files that are not .png, .jpg or .jpeg were left out, such as %s",
+		sp.Train.Notes = append(sp.Train.Notes, fmt.Sprintf("folder: %s: %d files that are no image files by their names were left out, such as %s",
 			location, len(others), others[0]))
 	}
 	return sp, nil
@@ -86,7 +86,7 @@ func unionClasses(train, test []string) []string {
 
 // readFolder reads the images names of dir, labelled by their first folders
 // where classes is not nil.
-func readFolder(dir, name string, names, classes []string) (*Set, error) {
+func readFolder(dir, name string, names, classes []string, r Reading) (*Set, error) {
 	s := &Set{Name: name, Names: names, Classes: classes, Scale: Scale255}
 	paths := make([]string, len(names))
 	for i, n := range names {
@@ -97,7 +97,7 @@ func readFolder(dir, name string, names, classes []string) (*Set, error) {
 			s.Labels = append(s.Labels, label)
 		}
 	}
-	if err := s.readFiles(paths); err != nil {
+	if err := s.readFiles(paths, r); err != nil {
 		return nil, err
 	}
 	return s, nil

@@ -13,10 +13,10 @@ import (
 	"slices"
 )
 
-// Limits on one image file, checked before its pixels are decoded: a file of a
-// few kilobytes can claim pixels enough to fill any memory.
+// The default limits on one image file, see [Limits].
 const (
 	MaxPixels    = 64 << 20  // rows times columns
+	MaxSide      = 1 << 16   // rows, and columns
 	MaxFileBytes = 256 << 20 // of the encoded file
 )
 
@@ -44,6 +44,8 @@ func ReadImage(path string, want Shape) ([]uint8, error) {
 // memory that it keeps from one to the next: beside it the reading of a small
 // picture is quick. The zero value is ready. It is for one goroutine.
 type ImageReader struct {
+	Reading Reading
+
 	file []byte // encoded
 	png  pngReader
 }
@@ -61,61 +63,87 @@ func (r *ImageReader) Read(dst []uint8, path string, want Shape) error {
 		r.png = pngReader{}
 	}
 	var err error
-	if r.file, err = readImageFile(path, r.file[:0]); err != nil {
+	limits := r.Reading.Limits.filled()
+	if r.file, err = readImageFile(path, r.file[:0], limits.Bytes); err != nil {
 		return err
 	}
-	if r.png.decode(dst[:want.Len()], r.file, want) {
+	if limits.check(path, want) == nil && r.png.decode(dst[:want.Len()], r.file, want) {
 		return nil
 	}
-	return decodeInto(dst[:want.Len()], r.file, path, want)
+	return r.Reading.decode(dst[:want.Len()], r.file, path, want)
 }
 
 // DecodeImage is [ReadImage] for the bytes of a file; name is used in errors.
 func DecodeImage(data []byte, name string, want Shape) ([]uint8, error) {
 	dst := make([]uint8, want.Len())
-	if err := decodeInto(dst, data, name, want); err != nil {
+	if err := (Reading{}).decode(dst, data, name, want); err != nil {
 		return nil, err
 	}
 	return dst, nil
 }
 
-// StatImage returns the shape that the header of an image file gives: one
-// channel for grey PNG (with or without alpha, or with a palette of greys) and
-// grey JPEG, otherwise three. The pixels are not decoded.
-func StatImage(path string) (Shape, error) {
-	f, err := os.Open(path)
+// StatImage returns the shape that the header of an image file gives, as
+// [Reading.Stat] does with the zero Reading.
+func StatImage(path string) (Shape, error) { return Reading{}.Stat(path) }
+
+// Stat returns the shape that the header of an image file gives, upright where
+// there is a Decoder to turn it: one channel for grey PNG (with or without alpha,
+// or with a palette of greys) and grey JPEG, otherwise three. The pixels are not
+// decoded.
+func (r Reading) Stat(path string) (Shape, error) {
+	data, err := readImageHead(path, r.Limits.filled().Bytes)
 	if err != nil {
-		return Shape{}, fmt.Errorf("dataset: read image: %w", err)
+		return Shape{}, err
 	}
-	defer f.Close()
-	// JPEG keeps its size behind blocks of metadata, at times large ones.
-	return imageHeader(io.LimitReader(f, MaxFileBytes), path)
+	return r.stat(data, path)
 }
 
-// readImageFile appends the bytes of a file to buf, which is empty.
-func readImageFile(path string, buf []byte) ([]byte, error) {
+// headBytes is as much of a PNG as holds its size and its palette.
+const headBytes = 8 << 10
+
+// readImageHead returns so much of a file as its header takes: JPEG keeps its size
+// behind blocks of metadata, at times large ones, and TIFF where it likes.
+func readImageHead(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("dataset: read image: %w", err)
+	}
+	defer f.Close()
+	head := make([]byte, headBytes)
+	n, err := io.ReadFull(f, head)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, fmt.Errorf("dataset: read image: %w", err)
+	}
+	if n < headBytes || bytes.HasPrefix(head, []byte(pngMagic)) {
+		return head[:n], nil
+	}
+	return readImageFile(path, nil, most)
+}
+
+// readImageFile appends the bytes of a file, at most so many, to buf, which is empty.
+func readImageFile(path string, buf []byte, most int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return buf, fmt.Errorf("dataset: read image: %w", err)
 	}
 	defer f.Close()
-	if buf, err = readLimited(f, buf); err != nil {
+	if buf, err = readLimited(f, buf, int(most)); err != nil {
 		return buf, fmt.Errorf("dataset: read image: %w", err)
 	}
-	if len(buf) > MaxFileBytes {
-		return buf, &TooLargeError{Path: path, Have: "more bytes than that", Max: fmt.Sprintf("%d bytes", MaxFileBytes)}
+	if int64(len(buf)) > most {
+		return buf, &TooLargeError{Path: path, Have: "more bytes than that", Max: fmt.Sprintf("%d bytes", most)}
 	}
 	return buf, nil
 }
 
-// readLimited appends what f holds to buf, or one byte more than MaxFileBytes.
+// readLimited appends what f holds to buf, or one byte more than most.
 // The size of a file is a hint, for which small ones need not be asked: the limit
 // holds for pipes and devices as well.
-func readLimited(f *os.File, buf []byte) ([]byte, error) {
+func readLimited(f *os.File, buf []byte, most int) ([]byte, error) {
 	const small = 32 << 10
 	buf = slices.Grow(buf, small)
-	for hinted := false; len(buf) <= MaxFileBytes; {
-		n, err := f.Read(buf[len(buf):min(cap(buf), MaxFileBytes+1)])
+	for hinted := false; len(buf) <= most; {
+		n, err := f.Read(buf[len(buf):min(cap(buf), most+1)])
 		buf = buf[:len(buf)+n]
 		if err == io.EOF {
 			return buf, nil
@@ -127,7 +155,7 @@ func readLimited(f *os.File, buf []byte) ([]byte, error) {
 			continue
 		}
 		more := len(buf)
-		if info, err := f.Stat(); err == nil && !hinted && info.Mode().IsRegular() && info.Size() <= MaxFileBytes {
+		if info, err := f.Stat(); err == nil && !hinted && info.Mode().IsRegular() && info.Size() <= int64(most) {
 			more, hinted = max(1, int(info.Size())+1-len(buf)), true
 		}
 		buf = slices.Grow(buf, more)
@@ -141,39 +169,46 @@ type codec struct {
 	magic  string
 	config func(io.Reader) (image.Config, error)
 	decode func(io.Reader) (image.Image, error)
+
+	foreign bool // read by a Decoder alone
 }
 
-// codecs are the formats that are read. The ones without functions are known
-// well enough to be named when they are refused.
+const pngMagic = "\x89PNG\r\n\x1a\n"
+
+// codecs are the formats that are known. Those without functions are left to a
+// Decoder, if it is said to take them.
 var codecs = []codec{
-	{"PNG", "\x89PNG\r\n\x1a\n", png.DecodeConfig, png.Decode},
-	{"JPEG", "\xff\xd8\xff", jpeg.DecodeConfig, jpeg.Decode},
+	{"PNG", pngMagic, png.DecodeConfig, png.Decode, false},
+	{"JPEG", "\xff\xd8\xff", jpeg.DecodeConfig, jpeg.Decode, false},
+	{name: "BMP", magic: "BM", foreign: true},
+	{name: "TIFF", magic: "II*\x00", foreign: true},
+	{name: "TIFF", magic: "MM\x00*", foreign: true},
+	{name: "WebP", magic: "RIFF", foreign: true},
 	{name: "GIF", magic: "GIF8"},
-	{name: "BMP", magic: "BM"},
-	{name: "TIFF", magic: "II*\x00"},
-	{name: "TIFF", magic: "MM\x00*"},
-	{name: "WebP", magic: "RIFF"},
 	{name: "JPEG 2000", magic: "\x00\x00\x00\x0cjP  "},
 	{name: "PDF", magic: "%PDF"},
 	{name: "PNM", magic: "P5"},
 	{name: "PNM", magic: "P6"},
 }
 
-// findCodec picks the decoder by content, never by name.
-func findCodec(head []byte, name string) (codec, error) {
+// findCodec picks the decoder by content, never by name. With a Decoder, one that
+// is foreign may come back.
+func findCodec(head []byte, name string, decoder bool) (codec, error) {
 	if len(head) == 0 {
 		return codec{}, formatErrorf(name, "image: the file is empty")
 	}
 	for _, c := range codecs {
-		if !bytes.HasPrefix(head, []byte(c.magic)) {
-			continue
+		switch {
+		case !bytes.HasPrefix(head, []byte(c.magic)):
+		case c.decode != nil, c.foreign && decoder:
+			return c, nil
+		case c.foreign:
+			return codec{}, &UnsupportedError{Path: name, What: "a " + c.name + " file, which needs libvips"}
+		default:
+			return codec{}, &UnsupportedError{Path: name, What: "a " + c.name + " file; PNG, JPEG, BMP, TIFF and WebP are read"}
 		}
-		if c.decode == nil {
-			return codec{}, &UnsupportedError{Path: name, What: "a " + c.name + " file; PNG and JPEG are read"}
-		}
-		return c, nil
 	}
-	return codec{}, &UnsupportedError{Path: name, What: "neither PNG nor JPEG by its first bytes"}
+	return codec{}, &UnsupportedError{Path: name, What: "neither PNG nor JPEG, BMP, TIFF or WebP by its first bytes"}
 }
 
 // imageError sorts a decoder's error.
@@ -189,20 +224,9 @@ func imageError(name string, err error) error {
 	return formatErrorf(name, "image: %w", err)
 }
 
-// imageHeader reads a header and checks its claims against the limits.
-func imageHeader(r io.Reader, name string) (Shape, error) {
-	const magicLen = 26 // up to the colour type of a PNG
-	head := make([]byte, magicLen)
-	n, err := io.ReadFull(r, head)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-		return Shape{}, fmt.Errorf("dataset: %s: read image: %w", name, err)
-	}
-	head = head[:n]
-	c, err := findCodec(head, name)
-	if err != nil {
-		return Shape{}, err
-	}
-	cfg, err := c.config(io.MultiReader(bytes.NewReader(head), r))
+// imageHeader returns the shape that a header gives, as it lies in the file.
+func imageHeader(c codec, data []byte, name string) (Shape, error) {
+	cfg, err := c.config(bytes.NewReader(data))
 	if err != nil {
 		return Shape{}, imageError(name, err)
 	}
@@ -210,16 +234,9 @@ func imageHeader(r io.Reader, name string) (Shape, error) {
 	if s.H < 1 || s.W < 1 {
 		return Shape{}, formatErrorf(name, "image: %d rows and %d columns", s.H, s.W)
 	}
-	if int64(s.H)*int64(s.W) > MaxPixels {
-		return Shape{}, &TooLargeError{
-			Path: name,
-			Have: fmt.Sprintf("%dx%d pixels", s.H, s.W),
-			Max:  fmt.Sprintf("%d pixels", MaxPixels),
-		}
-	}
 	// Go reports grey with alpha as colour; byte 25 of a PNG is its colour
 	// type, 4 for that (PNG specification, section 11.2.2).
-	greyAlpha := c.name == "PNG" && len(head) == magicLen && head[25] == 4
+	greyAlpha := c.magic == pngMagic && len(data) > 25 && data[25] == 4
 	if greyAlpha || isGreyModel(cfg.ColorModel) {
 		s.C = 1
 	}
@@ -239,19 +256,8 @@ func isGreyModel(m color.Model) bool {
 	return m == color.GrayModel || m == color.Gray16Model
 }
 
-// decodeInto decodes data into dst, which has the length of want.
-func decodeInto(dst []uint8, data []byte, name string, want Shape) error {
-	have, err := imageHeader(bytes.NewReader(data), name)
-	if err != nil {
-		return err
-	}
-	if have.H != want.H || have.W != want.W || (want.C != 1 && want.C != 3) {
-		return &SizeError{Path: name, Have: have, Want: want}
-	}
-	c, err := findCodec(data, name)
-	if err != nil {
-		return err
-	}
+// decodeOwn decodes data, which has the rows and columns of want, into dst.
+func decodeOwn(c codec, dst []uint8, data []byte, name string, have, want Shape) error {
 	img, err := c.decode(bytes.NewReader(data))
 	if err != nil {
 		return imageError(name, err)

@@ -14,7 +14,7 @@ import (
 // other than good. Label 0 is good, the other kinds follow sorted by name; the
 // images are ordered by label, then by name. Names are relative to the
 // category's folder. The test folder may be missing.
-func openMVTec(location string) (*Splits, error) {
+func openMVTec(location string, r Reading) (*Splits, error) {
 	if !isDir(filepath.Join(location, "train", "good")) {
 		return nil, notMVTec(location)
 	}
@@ -39,17 +39,17 @@ func openMVTec(location string) (*Splits, error) {
 		kinds = append(kinds, slices.DeleteFunc(dirs, func(d string) bool { return d == "good" })...)
 	}
 	sp := &Splits{Kind: "mvtec"}
-	if sp.Train, err = readMVTec(location, base+"/train", "train/good/", train, kinds); err != nil {
+	if sp.Train, err = readMVTec(location, base+"/train", "train/good/", train, kinds, r); err != nil {
 		return nil, err
 	}
 	if test == nil {
 		sp.Train.Notes = append(sp.Train.Notes, "mvtec: "+location+" has no test folder")
 		return sp, nil
 	}
-	if sp.Test, err = readMVTec(location, base+"/test", "test/", byKind(test, kinds), kinds); err != nil {
+	if sp.Test, err = readMVTec(location, base+"/test", "test/", byKind(test, kinds), kinds, r); err != nil {
 		return nil, err
 	}
-	if err := sp.Test.readMasks(location); err != nil {
+	if err := sp.Test.readMasks(location, r); err != nil {
 		return nil, err
 	}
 	return sp, nil
@@ -93,7 +93,7 @@ func byKind(names, kinds []string) []string {
 }
 
 // readMVTec reads images named relative to the folder prefix of a category.
-func readMVTec(location, name, prefix string, names, kinds []string) (*Set, error) {
+func readMVTec(location, name, prefix string, names, kinds []string, r Reading) (*Set, error) {
 	s := &Set{Name: name, Classes: kinds, Scale: Scale255}
 	var paths []string
 	for _, n := range names {
@@ -103,7 +103,7 @@ func readMVTec(location, name, prefix string, names, kinds []string) (*Set, erro
 		s.Labels = append(s.Labels, slices.Index(kinds, kind))
 		paths = append(paths, filepath.Join(location, filepath.FromSlash(full)))
 	}
-	if err := s.readFiles(paths); err != nil {
+	if err := s.readFiles(paths, r); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -111,8 +111,9 @@ func readMVTec(location, name, prefix string, names, kinds []string) (*Set, erro
 
 // readMasks reads the masks of all images that are not good. A kind without a
 // folder of masks gets none and a note; in a kind with one, each image must
-// have its mask, of its size; a pixel is marked where the mask is not zero.
-func (s *Set) readMasks(location string) error {
+// have its mask, of its size or of any where images are resized; a pixel is marked
+// where the mask is not zero.
+func (s *Set) readMasks(location string, r Reading) error {
 	s.Masks = make([][]byte, s.Len())
 	without := make(map[int]bool)
 	for k, kind := range s.Classes {
@@ -129,11 +130,36 @@ func (s *Set) readMasks(location string) error {
 		rest := strings.TrimPrefix(s.Names[i], "test/")
 		file := strings.TrimSuffix(rest, path.Ext(rest)) + "_mask.png"
 		file = filepath.Join(location, "ground_truth", filepath.FromSlash(file))
-		mask, err := ReadImage(file, Shape{C: 1, H: s.Size.H, W: s.Size.W})
+		mask, err := readMask(file, s.Size, r)
 		if err != nil {
 			return fmt.Errorf("dataset: mask of %s: %w", s.Names[i], err)
 		}
 		s.Masks[i] = mask
 		return nil
 	})
+}
+
+// readMask reads a mask. One of another size is resized by taking the nearest
+// pixel, which keeps its values.
+func readMask(file string, size Shape, r Reading) ([]byte, error) {
+	have := Shape{C: 1, H: size.H, W: size.W}
+	if r.resizes() {
+		stat, err := StatImage(file)
+		if err != nil {
+			return nil, err
+		}
+		have.H, have.W = stat.H, stat.W
+	}
+	mask, err := ReadImage(file, have)
+	if err != nil || have.H == size.H && have.W == size.W {
+		return mask, err
+	}
+	resized := make([]byte, size.H*size.W)
+	for y := range size.H {
+		row := mask[(2*y+1)*have.H/(2*size.H)*have.W:]
+		for x := range size.W {
+			resized[y*size.W+x] = row[(2*x+1)*have.W/(2*size.W)]
+		}
+	}
+	return resized, nil
 }

@@ -41,7 +41,7 @@ func (sp *Splits) Notes() []string {
 type kind struct {
 	name  string
 	usage string
-	open  func(location string) (*Splits, error)
+	open  func(location string, r Reading) (*Splits, error)
 
 	// is reports whether a plain path looks like this kind; the kinds are
 	// asked in order. Nil where no path is ever taken for this kind.
@@ -49,11 +49,27 @@ type kind struct {
 }
 
 var kinds = []kind{
-	{"mnist", "mnist:DIR", openMNIST, isMNIST},
-	{"fashion-mnist", "fashion-mnist:DIR", openFashion, isFashion},
-	{"cifar-10", "cifar-10:DIR|FILE", openCIFAR, isCIFAR},
+	{"mnist", "mnist:DIR", asTheyAre(openMNIST), isMNIST},
+	{"fashion-mnist", "fashion-mnist:DIR", asTheyAre(openFashion), isFashion},
+	{"cifar-10", "cifar-10:DIR|FILE", asTheyAre(openCIFAR), isCIFAR},
 	{"mvtec", "mvtec:DIR/category", openMVTec, isMVTec},
 	{"folder", "folder:DIR", openFolder, isDir},
+}
+
+// asTheyAre is for kinds that are not made of image files.
+func asTheyAre(open func(location string) (*Splits, error)) func(string, Reading) (*Splits, error) {
+	return func(location string, r Reading) (*Splits, error) {
+		sp, err := open(location)
+		if err != nil || !r.resizes() {
+			return sp, err
+		}
+		for _, s := range []*Set{sp.Train, sp.Test} {
+			if s != nil && (s.Size.H != r.Rows || s.Size.W != r.Columns) {
+				return nil, fmt.Errorf("dataset: open %s: its images are %v, and only image files are resized", location, s.Size)
+			}
+		}
+		return sp, nil
+	}
 }
 
 // Kinds returns how a spec of each known kind is written, such as "mnist:DIR".
@@ -65,12 +81,16 @@ func Kinds() []string {
 	return usages
 }
 
+// Open reads the data set that spec names, as [Reading.Open] does with the zero
+// Reading.
+func Open(spec string) (*Splits, error) { return Reading{}.Open(spec) }
+
 // Open reads the data set that spec names: KIND:LOCATION, with one of
 //
 //	mnist:DIR, fashion-mnist:DIR   the four official IDX files, plain or gzip
 //	cifar-10:DIR|FILE              the binary version, as batches or as tar.gz
 //	mvtec:DIR/category             train/good, test/KIND, ground_truth/KIND
-//	folder:DIR                     PNG and JPEG files, classes by sub-folder
+//	folder:DIR                     image files, classes by sub-folder
 //
 // or a plain path, whose kind is found out from what lies there. The two MNISTs
 // have the same file names: a plain path is taken for Fashion-MNIST if one of
@@ -80,7 +100,7 @@ func Kinds() []string {
 //
 // Each set has passed [Set.Check] and holds at least one image. MNIST,
 // Fashion-MNIST and CIFAR-10 have [ScaleMinMax], the others [Scale255].
-func Open(spec string) (*Splits, error) {
+func (r Reading) Open(spec string) (*Splits, error) {
 	k, location, err := resolve(spec)
 	if err != nil {
 		return nil, err
@@ -88,7 +108,7 @@ func Open(spec string) (*Splits, error) {
 	if location == "" {
 		return nil, fmt.Errorf("dataset: open %q: no location after the colon, want %s", spec, k.usage)
 	}
-	sp, err := k.open(location)
+	sp, err := k.open(location, r)
 	if err != nil {
 		return nil, err
 	}
@@ -138,15 +158,15 @@ func resolve(spec string) (kind, string, error) {
 			return k, spec, nil
 		}
 	}
-	if hasImageExt(spec) {
+	if IsImageName(spec) {
 		return kind{name: "files", usage: "FILE", open: openFile}, spec, nil
 	}
 	return kind{}, "", fmt.Errorf("dataset: open %q: cannot tell what kind of set this file is; known are %s", spec, strings.Join(Kinds(), ", "))
 }
 
 // openFile reads one image file as a set.
-func openFile(location string) (*Splits, error) {
-	s, err := OpenFiles([]string{location})
+func openFile(location string, r Reading) (*Splits, error) {
+	s, err := r.OpenFiles([]string{location})
 	if err != nil {
 		return nil, err
 	}

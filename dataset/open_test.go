@@ -164,7 +164,7 @@ func TestOpenUnknown(t *testing.T) {
 		"cifar-10:/no/suc": "no such file",
 		"folder:/no/such":  "/no/such",
 		"mvtec:/no/such":   "no folder train/good",
-		empty:              "holds no .png",
+		empty:              "holds no image files",
 		text:               "cannot tell",
 		"":                 "neither a file",
 	} {

@@ -62,7 +62,7 @@ func plainPNG(data []byte, want Shape) (channels int, ok bool) {
 	}
 	h := data[16:29]
 	w, rows := binary.BigEndian.Uint32(h), binary.BigEndian.Uint32(h[4:])
-	if want.H < 1 || want.W < 1 || int64(want.H)*int64(want.W) > MaxPixels || want.C != 1 && want.C != 3 {
+	if want.H < 1 || want.W < 1 || want.C != 1 && want.C != 3 {
 		return 0, false
 	}
 	if int64(w) != int64(want.W) || int64(rows) != int64(want.H) {
@@ -101,7 +101,7 @@ func (p *pngReader) pixelData(data []byte) (packed []byte, ok bool) {
 			}
 			p.joined = append(p.joined, body...)
 			packed, parts = p.joined, parts+1
-		case name[0]&0x20 == 0 || name == "tRNS": // needed for decoding, or out of place
+		case name[0]&0x20 == 0 || name == "tRNS" || name == "eXIf": // needed for decoding, or out of place
 			return nil, false
 		}
 		last = name

@@ -54,7 +54,7 @@ func sameAsSlow(t *testing.T, r *pngReader, data []byte, want Shape) bool {
 	if !r.decode(have, data, want) {
 		return false
 	}
-	if err := decodeInto(slow, data, "slow", want); err != nil {
+	if err := (Reading{}).decode(slow, data, "slow", want); err != nil {
 		t.Fatalf("taken as %v, but image/png says: %v", want, err)
 	}
 	if !bytes.Equal(have, slow) {
@@ -163,7 +163,7 @@ func FuzzPNGReader(f *testing.F) {
 	}
 	f.Add(rawPNG(f, 2, 2, 2, []byte{4, 1, 2, 3, 4, 5, 6, 3, 1, 2, 3, 4, 5, 6}, 2))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		size, err := imageHeader(bytes.NewReader(data), "fuzz")
+		size, err := Reading{}.stat(data, "fuzz")
 		if err != nil || size.H*size.W > 1<<12 {
 			return
 		}
@@ -227,7 +227,7 @@ func BenchmarkImageReader28(b *testing.B) {
 	b.Run("each anew", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			data, err := readImageFile(path, nil)
+			data, err := readImageFile(path, nil, MaxFileBytes)
 			if err == nil {
 				_, err = DecodeImage(data, path, Shape{1, 28, 28})
 			}

@@ -39,6 +39,15 @@ has_program() { command -v "$1" >/dev/null 2>&1; }
 has_module() { [ -d "/usr/lib/python3/dist-packages/$1" ]; }
 lib=/usr/lib/$(uname -m)-linux-gnu
 
+# The package was renamed when Debian changed to 64 bits of time.
+vips_package() {
+	if apt-cache show libvips42t64 >/dev/null 2>&1; then
+		echo libvips42t64
+	else
+		echo libvips42
+	fi
+}
+
 # need PACKAGE REASON TEST...: adds PACKAGE to the missing ones unless TEST succeeds.
 missing='' report=''
 need() {
@@ -65,6 +74,8 @@ look() {
 		test -f /usr/include/faiss/IndexFlat.h
 	need libopenblas-openmp-dev "fast matrix products for both, on the OpenMP threads they share" \
 		test -f "$lib/openblas-openmp/libopenblas.so.0"
+	need "$(vips_package)" "decodes and resizes pictures; loaded when one needs it" \
+		test -e "$lib/libvips.so.42"
 	if [ $go = yes ] && ! hack/go.sh --have; then
 		why="fetches Go, since none that is new enough was found"
 		need curl "$why" has_program curl

@@ -44,12 +44,6 @@ func TestCrossings(t *testing.T) {
 	}
 }
 
-func TestShare(t *testing.T) {
-	if s := share([]int64{1, 2, 3, 4}, []int64{2, 1, 3, 9}, 2); s != .75 {
-		t.Errorf("share %v", s)
-	}
-}
-
 func TestMapped(t *testing.T) {
 	v := []float32{1, 2, 3, 4}
 	if out := mapped(v, 2, 2); &out[0] != &v[0] {

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/nlnctl/nlnctl/bench/results"
+	"github.com/nlnctl/nlnctl/faissindex"
 )
 
 func main() {
@@ -89,6 +90,7 @@ type measurement struct {
 	Side    int // of the images
 	Batch   int
 	Threads int
+	Build   bool // the index of an approximate kind, for the measurement that follows
 }
 
 // usual are the settings of which each curve varies one.
@@ -121,7 +123,7 @@ func all(quick bool) []curve {
 		n, sides, batches, latents, ks = n[:5], sides[:2], batches[:6], latents[1:5], ks[:3]
 	}
 	return []curve{
-		{axisN, []string{exactKind, "HNSW16"}, n, func(m *measurement, x float64) { m.N = int(x) }},
+		{axisN, []string{exactKind, string(faissindex.HNSW), string(faissindex.IVF)}, n, func(m *measurement, x float64) { m.N = int(x) }},
 		{axisL, []string{exactKind}, latents, func(m *measurement, x float64) { m.L = int(x) }},
 		{axisK, []string{exactKind}, ks, func(m *measurement, x float64) { m.K = int(x) }},
 		{axisSide, []string{encodeKind, trainKind}, sides, func(m *measurement, x float64) { m.Side = int(x) }},
@@ -152,7 +154,7 @@ func curves(ctx context.Context, quick bool, dir string) (points []results.Point
 				if _, err := measureAlone(ctx, measurement{Kind: latentsKind, L: m.L, Threads: 1}, dir); err != nil {
 					return nil, err
 				}
-				if last, err = measureAlone(ctx, m, dir); err != nil {
+				if last, err = measurePoint(ctx, m, dir); err != nil {
 					return nil, err
 				}
 				fmt.Fprintf(os.Stderr, "growth: %s %g, %s: %.0f a second, %.0f MB, recall %.3f, %.1f s to build\n", c.axis, x, kind, last.Rate, last.MB, last.Recall, last.Build)
@@ -172,6 +174,24 @@ func sensible(m measurement) bool {
 		return m.K <= m.N
 	}
 	return true
+}
+
+// measurePoint measures a point, for which an index of an approximate kind is built
+// by a process before.
+func measurePoint(ctx context.Context, m measurement, dir string) (results.Point, error) {
+	if k := faissindex.Kind(m.Kind); k != faissindex.HNSW && k != faissindex.IVF {
+		return measureAlone(ctx, m, dir)
+	}
+	defer os.Remove(filepath.Join(dir, indexFile))
+	build := m
+	build.Build = true
+	built, err := measureAlone(ctx, build, dir)
+	if err != nil {
+		return built, err
+	}
+	p, err := measureAlone(ctx, m, dir)
+	p.Build, p.Recall = built.Build, built.Recall
+	return p, err
 }
 
 // measureAlone has a point measured by another process.

@@ -7,13 +7,11 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"github.com/nlnctl/nlnctl/bench/results"
 	"github.com/nlnctl/nlnctl/bench/workload"
 	"github.com/nlnctl/nlnctl/bundle"
-	"github.com/nlnctl/nlnctl/cgo/faiss"
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
 	"github.com/nlnctl/nlnctl/faissindex"
@@ -21,7 +19,7 @@ import (
 	"github.com/nlnctl/nlnctl/nln"
 )
 
-// Kinds of work. Any other kind is the FAISS factory string of an index.
+// Kinds of work. Any other kind is one of faissindex.
 const (
 	exactKind  = "exact search"
 	encodeKind = "encoding"
@@ -49,7 +47,10 @@ func (m measurement) measure(ctx context.Context, dir string) (results.Point, er
 			_, err := readLatents(ctx, dir, m.L)
 			return err
 		}}[m.Kind]
-	if work == nil {
+	switch {
+	case m.Build:
+		work = m.building
+	case work == nil:
 		work = m.searching
 	}
 	return p, work(ctx, dir, &p)
@@ -75,50 +76,37 @@ func rate(n int, f func() error) (best float64, err error) {
 	return best, nil
 }
 
-// A searcher is an index of any kind.
-type searcher interface {
-	search(ctx context.Context, q []float32, k int) ([]int64, error)
-	Close() error
-}
+// indexFile is where a measurement of Build leaves its index for the next process.
+const indexFile = "growth.index"
 
-type exact struct {
-	*faissindex.Index
-	found nln.Neighbors
-}
-
-func (x *exact) search(ctx context.Context, q []float32, k int) (ids []int64, err error) {
-	x.found, err = x.Search(ctx, q, k, x.found)
-	return x.found.IDs, err
-}
-
-type plain struct {
-	*faiss.Index
-	dist []float32
-	ids  []int64
-}
-
-func (x *plain) search(_ context.Context, q []float32, k int) ([]int64, error) {
-	n := len(q) / x.Dim() * k
-	x.dist, x.ids = slices.Grow(x.dist[:0], n)[:n], slices.Grow(x.ids[:0], n)[:n]
-	return x.ids, x.Search(q, k, x.dist, x.ids)
-}
-
-// build returns an index over vectors. Other kinds of index are measured by
-// adding them here and to the curve over N; one that must be trained first, such
-// as IVF, cannot be built from a factory string alone.
-func build(ctx context.Context, kind string, dim int, vectors []float32) (searcher, error) {
-	if kind != exactKind {
-		x, err := faiss.New(dim, kind)
-		if err != nil {
-			return nil, err
-		}
-		return &plain{Index: x}, x.Add(vectors)
+// building makes an index of an approximate kind, with the effort for a recall of
+// 0.99 over other queries than will be timed, and leaves it in a file: what was
+// needed to make it stays with this process.
+func (m measurement) building(ctx context.Context, dir string, p *results.Point) error {
+	l, err := readLatents(ctx, dir, m.L)
+	if err != nil {
+		return err
 	}
+	x, err := exactIndex(ctx, m.L, l.draw(m.N))
+	if err != nil {
+		return err
+	}
+	defer x.Close()
+	start := time.Now()
+	c, err := x.Choose(ctx, faissindex.Kind(m.Kind), l.queries[min(m.Batch*m.L, len(l.queries)/2):], m.K)
+	if err != nil {
+		return err
+	}
+	p.Build, p.Recall = time.Since(start).Seconds(), c.Recall
+	return x.Write(filepath.Join(dir, indexFile))
+}
+
+func exactIndex(ctx context.Context, dim int, vectors []float32) (*faissindex.Index, error) {
 	x, err := faissindex.New(dim)
 	if err != nil {
 		return nil, err
 	}
-	return &exact{Index: x}, x.Add(ctx, vectors)
+	return x, x.Add(ctx, vectors)
 }
 
 // searching measures an index over vectors like latents.
@@ -133,51 +121,24 @@ func (m measurement) searching(ctx context.Context, dir string, p *results.Point
 		queries = queries[:len(queries)/4/m.L*m.L]
 	}
 	before, start := residentMB(), time.Now()
-	x, err := build(ctx, m.Kind, m.L, vectors)
+	var x *faissindex.Index
+	if m.Kind == exactKind {
+		x, err = exactIndex(ctx, m.L, vectors)
+	} else {
+		x, err = faissindex.Read(filepath.Join(dir, indexFile))
+	}
 	if err != nil {
 		return err
 	}
 	defer x.Close()
-	if _, err := x.search(ctx, queries[:m.L], m.K); err != nil { // the exact index packs its vectors
+	var found nln.Neighbors
+	search := func(q []float32) error { found, err = x.Search(ctx, q, m.K, found); return err }
+	if err := search(queries[:m.L]); err != nil { // the exact index packs its vectors
 		return err
 	}
 	p.Build, p.MB = time.Since(start).Seconds(), residentMB()-before
-	if p.Rate, err = rate(len(queries)/m.L, func() error { _, err := x.search(ctx, queries, m.K); return err }); err != nil {
-		return err
-	}
-	if m.Kind != exactKind {
-		p.Recall, err = m.recall(ctx, x, vectors, queries[:min(len(queries), 256*m.L)])
-	}
+	p.Rate, err = rate(len(queries)/m.L, func() error { return search(queries) })
 	return err
-}
-
-// recall returns the share of the true neighbours that an index finds.
-func (m measurement) recall(ctx context.Context, x searcher, vectors, queries []float32) (float64, error) {
-	truth, err := build(ctx, exactKind, m.L, vectors)
-	if err != nil {
-		return 0, err
-	}
-	defer truth.Close()
-	want, err := truth.search(ctx, queries, m.K)
-	if err != nil {
-		return 0, err
-	}
-	have, err := x.search(ctx, queries, m.K)
-	if err != nil {
-		return 0, err
-	}
-	return share(want, have, m.K), nil
-}
-
-// share returns which part of want is in have, k ids a query.
-func share(want, have []int64, k int) float64 {
-	found := 0
-	for i, id := range want {
-		if slices.Contains(have[i/k*k:i/k*k+k], id) {
-			found++
-		}
-	}
-	return float64(found) / float64(len(want))
 }
 
 // network returns a new model for images of the measurement's side, and images.

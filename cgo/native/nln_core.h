@@ -33,7 +33,7 @@ extern "C" {
 #endif
 
 /* Changes with every change of a signature or a meaning below. */
-#define NLN_ABI_VERSION 2
+#define NLN_ABI_VERSION 3
 
 enum {
   NLN_OK = 0,
@@ -260,6 +260,22 @@ NLN_API void nln_search_free(nln_search *s);
  * most count, and all queries are finite. Any number of threads may search with
  * one handle at the same time; they share the threads of nln_init. */
 NLN_API nln_status nln_search_run(nln_search *s, const float *vectors, int64_t count, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids);
+
+/* ---- pictures ---- */
+
+/* The version of libvips, which the first of these functions loads;
+ * NLN_UNSUPPORTED where it is not there. Freed with nln_message_free. */
+NLN_API nln_status nln_picture_version(char **version);
+/* What the header of an image file says, turned as its EXIF orientation wants:
+ * channels is 1 for grey, with or without alpha, else 3. NLN_IO for what libvips
+ * cannot read. */
+NLN_API nln_status nln_picture_size(const void *data, int64_t bytes, int32_t *channels, int64_t *rows, int64_t *columns);
+/* Decodes an image file, turned as its EXIF orientation wants, and resizes it to
+ * rows and columns, whatever its aspect: 8-bit sRGB or grey, alpha over black, in
+ * pixels as planes, channels*rows*columns. A colour file asked for with one
+ * channel must have R = G = B everywhere, else NLN_INVALID. The caller has made
+ * sure by nln_picture_size that the file is not too large. */
+NLN_API nln_status nln_picture_decode(const void *data, int64_t bytes, int32_t channels, int64_t rows, int64_t columns, uint8_t *pixels);
 
 #ifdef __cplusplus
 }

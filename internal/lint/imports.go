@@ -16,12 +16,13 @@ import (
 // The order is that of docs/architecture.md: the command line on top, then
 // whole jobs, then the bundle, then models and indexes, then the algorithm, then
 // data. The native core is known to models and faissindex; a bundle is opened
-// onto one of its devices, and the command line reports on it.
+// onto one of its devices, and the command line reports on it and hands its
+// decoder to dataset.
 var arrows = map[string][]string{
 	"cmd/nlnctl": {"cli"},
 	"cli": {
 		"experiment", "batch", "serve", "report", "bundle",
-		"models", "faissindex", "nln", "dataset", "cgo/torch",
+		"models", "faissindex", "nln", "dataset", "cgo/torch", "cgo/pictures",
 	},
 	"experiment": {"bundle", "models", "faissindex", "nln", "dataset"},
 	"batch":      {"bundle", "models", "faissindex", "nln", "dataset"},
@@ -33,6 +34,8 @@ var arrows = map[string][]string{
 	"cgo/torch":  {"cgo/internal"},
 	"cgo/faiss":  {"cgo/internal"},
 	"cgo/search": {"cgo/internal"},
+	// implements an interface of package dataset
+	"cgo/pictures": {"cgo/internal", "dataset"},
 
 	"nln":          {"dataset"},
 	"dataset":      {},

@@ -2,7 +2,7 @@
 
 #include "stubs.h"
 
-static void *fn[80];
+static void *fn[83];
 
 const char *const nln_stub_names[] = {
     "nln_abi_version",
@@ -85,6 +85,9 @@ const char *const nln_stub_names[] = {
     "nln_search_new",
     "nln_search_free",
     "nln_search_run",
+    "nln_picture_version",
+    "nln_picture_size",
+    "nln_picture_decode",
     0,
 };
 
@@ -480,4 +483,19 @@ void nln_search_free(nln_search *s) {
 nln_status nln_search_run(nln_search *s, const float *vectors, int64_t count, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids) {
   if (!fn[79]) return nln_stub_not_loaded();
   return ((nln_status (*)(nln_search *, const float *, int64_t, const float *, int64_t, int64_t, float *, int64_t *))fn[79])(s, vectors, count, queries, n, k, dist, ids);
+}
+
+nln_status nln_picture_version(char **version) {
+  if (!fn[80]) return nln_stub_not_loaded();
+  return ((nln_status (*)(char **))fn[80])(version);
+}
+
+nln_status nln_picture_size(const void *data, int64_t bytes, int32_t *channels, int64_t *rows, int64_t *columns) {
+  if (!fn[81]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const void *, int64_t, int32_t *, int64_t *, int64_t *))fn[81])(data, bytes, channels, rows, columns);
+}
+
+nln_status nln_picture_decode(const void *data, int64_t bytes, int32_t channels, int64_t rows, int64_t columns, uint8_t *pixels) {
+  if (!fn[82]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const void *, int64_t, int32_t, int64_t, int64_t, uint8_t *))fn[82])(data, bytes, channels, rows, columns, pixels);
 }
