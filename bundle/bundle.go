@@ -156,7 +156,10 @@ func (b *Bundle) fill(dir string) error {
 	m := b.Manifest
 	m.Format = Format
 	m.Model, m.Parameters = b.Model.Config(), b.Model.Parameters()
-	m.Policy = policyOf(b.Scorer.Config())
+	m.Policy, m.Pixels, m.Patched = policyOf(b.Scorer.Config()), kept.Pixels, nil
+	if p := b.Scorer.Config().Patched; p != (nln.Patched{}) {
+		m.Patched = &p
+	}
 	m.Data.Indexed, m.Data.Calibration = b.Index.Len(), kept.Calibration.Len()
 	m.Files = map[string]File{}
 	files[indexFile] = nil
@@ -243,13 +246,18 @@ func (b *Bundle) assemble(path string, dev torch.Device) error {
 	if b.Model.Config() != b.Manifest.Model || len(b.Train) != b.Index.Len() || b.Index.Dim() != b.Model.LatentDim() || !b.Manifest.Index.fits(b.Index) {
 		return fmt.Errorf("%w: its files do not belong together", ErrDamaged)
 	}
-	b.Scorer, err = scorerOf(b.Model, b.Index, b.kept, b.Manifest.Policy)
+	b.kept.Pixels = b.Manifest.Pixels
+	b.Scorer, err = scorerOf(b.Model, b.Index, b.kept, b.Manifest)
 	return err
 }
 
 // scorerOf puts a scorer together with what a bundle keeps.
-func scorerOf(m nln.Model, idx nln.Index, kept nln.Kept, policy Policy) (*nln.Scorer, error) {
-	s, err := nln.NewScorer(m, idx, kept, policy.config(kept.Calibration.Len() > 0))
+func scorerOf(m nln.Model, idx nln.Index, kept nln.Kept, man Manifest) (*nln.Scorer, error) {
+	cfg := man.Policy.config(kept.Calibration.Len() > 0)
+	if man.Patched != nil {
+		cfg.Patched = *man.Patched
+	}
+	s, err := nln.NewScorer(m, idx, kept, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}

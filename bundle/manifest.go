@@ -50,6 +50,8 @@ type Manifest struct {
 	Training   models.Result   `json:"training"`
 	Data       Data            `json:"data"`
 	Policy     Policy          `json:"policy"`
+	Patched    *nln.Patched    `json:"patched,omitempty"`   // where the model takes patches of images
+	Pixels     *nln.Pixels     `json:"pixels,omitempty"`    // of the maps of calibration images
 	Index      Index           `json:"index"`               // how it is searched
 	Libraries  json.RawMessage `json:"libraries,omitempty"` // of the core that trained it
 
@@ -64,7 +66,8 @@ type Data struct {
 	Scale       dataset.Scale    `json:"scale"`             // of pixels to [0, 1]
 	Resize      bool             `json:"resize,omitempty"`  // image files of any size are resized to the model's shape
 	Decoder     string           `json:"decoder,omitempty"` // of the image files that package dataset leaves to others
-	Indexed     int              `json:"indexed"`           // images trained on and indexed
+	Augment     string           `json:"augment,omitempty"` // of patches, see dataset.Augments
+	Indexed     int              `json:"indexed"`           // images or patches trained on and indexed
 	Calibration int              `json:"calibration"`       // normal images held out
 }
 
@@ -83,6 +86,7 @@ type Policy struct {
 	Spaces    []string `json:"spaces"`              // kept, in order
 	MaxK      int      `json:"max_k"`
 	Batch     int      `json:"batch"`
+	Cache     string   `json:"cache,omitempty"` // "none" where reconstructions are not kept; else the tables say
 }
 
 // Index is faissindex.Choice. A manifest of a time before there was a choice has
@@ -104,7 +108,11 @@ type Local struct {
 }
 
 func policyOf(c nln.Config) Policy {
-	return Policy{K: c.K, Alpha: c.Alpha, Space: c.Space, Radius: c.Radius, Metric: c.Metric, Normalise: c.Normalise,
+	cache := ""
+	if c.Cache == nln.CacheNone {
+		cache = string(c.Cache)
+	}
+	return Policy{Cache: cache, K: c.K, Alpha: c.Alpha, Space: c.Space, Radius: c.Radius, Metric: c.Metric, Normalise: c.Normalise,
 		Rank: c.Rank, Local: Local(c.Local), FPR: c.FPR, Threshold: c.Threshold, Spaces: c.Spaces, MaxK: c.MaxK, Batch: c.Batch}
 }
 
@@ -112,7 +120,7 @@ func (p Policy) config(calibrated bool) nln.Config {
 	return nln.Config{
 		Policy: nln.Policy{K: p.K, Alpha: p.Alpha, Space: p.Space, Radius: p.Radius, Metric: p.Metric, Normalise: p.Normalise,
 			Rank: p.Rank, Local: nln.Local(p.Local), FPR: p.FPR, Threshold: p.Threshold},
-		Spaces: p.Spaces, MaxK: p.MaxK, Batch: p.Batch, Uncalibrated: !calibrated,
+		Cache: nln.Cache(p.Cache), Spaces: p.Spaces, MaxK: p.MaxK, Batch: p.Batch, Uncalibrated: !calibrated,
 	}
 }
 

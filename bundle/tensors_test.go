@@ -119,7 +119,7 @@ func readScorer(dir string, m nln.Model, idx nln.Index, policy Policy) (*nln.Sco
 	if err != nil {
 		return nil, err
 	}
-	return scorerOf(m, idx, kept, policy)
+	return scorerOf(m, idx, kept, Manifest{Policy: policy})
 }
 
 // Tensors that are sound but not those of a bundle must be refused by name.

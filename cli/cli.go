@@ -145,7 +145,7 @@ func newApp(env Env) *ucli.App {
 		ExitErrHandler:       func(*ucli.Context, error) {}, // Run reports
 		OnUsageError:         onUsageError,
 		Commands: []*ucli.Command{
-			trainCommand(env), scoreCommand(env), evalCommand(env), inspectCommand(env),
+			trainCommand(env), scoreCommand(env), evalCommand(env), explainCommand(env), reportCommand(env), inspectCommand(env),
 			dataCommand(env), doctorCommand(env), versionCommand(env), completionCommand(env),
 		},
 		Action: func(c *ucli.Context) error {

@@ -29,6 +29,22 @@ type settings struct {
 	noise   float64       // share of the images that a protocol excludes that count as normal all the same
 	flipped string        // what alpha is the weight of
 	index   string        // a faissindex.Kind
+
+	patch, stride int    // of the grid of patches; 0: whole images, and a stride of a patch
+	borders       string // one of the borders constants
+	augment       string // one of dataset.Augments
+	dedup         bool   // whether equal patches are indexed once
+}
+
+// What becomes of the pixels behind the last whole stride.
+const (
+	bordersCovered = "covered" // by a patch that ends at the border
+	bordersLeft    = "left"    // out, as the authors' code does
+)
+
+// grid returns the grid of patches.
+func (s *settings) grid() dataset.Grid {
+	return dataset.Grid{Patch: s.patch, Stride: cmp.Or(s.stride, s.patch), Inside: s.borders == bordersLeft}
 }
 
 // What alpha is the weight of: the error term, as in equation 4, or the distance
@@ -78,6 +94,11 @@ func (s *settings) table() []setting {
 		{"epochs", "epochs", "passes over the images", &m.Epochs, nil},
 		{"steps", "steps", "training steps instead of epochs, if positive", &m.Steps, nil},
 		{"seed", "seed", "of everything random", &m.Seed, nil},
+		{"patch", "patch", "rows and columns of the patches that images are cut into; 0: whole images", &s.patch, nil},
+		{"stride", "stride", "from one patch to the next; 0: a patch", &s.stride, nil},
+		{"borders", "", "covered: a patch more ends at the border; left: as the authors' code leaves them out", &s.borders, nil},
+		{"augment", "", "patches to learn from beside those of the grid: none, code or bergmann", &s.augment, nil},
+		{"index_dedup", "", "index equal patches once", &s.dedup, nil},
 		{"scale", "", "of pixels to [0, 1]: minmax (each channel of each image), div255, or empty: the data set's own", (*string)(&s.scale), nil},
 		{"label_noise", "", "share of the images excluded by the protocol that count as normal all the same", &s.noise, nil},
 		{"held_out", "", "share of the normal images held out for calibration", &s.held, nil},
@@ -94,7 +115,7 @@ func (s *settings) table() []setting {
 		{"local_power", "", "of the neighbours' own distances in the local score", &p.Local.Power, nil},
 		{"max_neighbors", "", "largest number of neighbours that can be chosen later", &p.MaxK, nil},
 		{"index", "index", "how neighbours are searched for: auto, exact, hnsw or ivf; the last two may miss some", &s.index, nil},
-		{"cache", "", "of reconstructions: uint8 or float32", (*string)(&p.Cache), nil},
+		{"cache", "", "of reconstructions: uint8, float32, or none: neighbours are decoded again when they are needed", (*string)(&p.Cache), nil},
 	}
 }
 
@@ -106,7 +127,15 @@ func defaultSettings(preset, arch string, shape dataset.Shape) (*settings, error
 	if preset == "code" && arch == models.ArchAECon {
 		scoring.Space = models.SpaceCode // as the authors' code compares
 	}
-	return &settings{model: m, scoring: scoring, held: 0.1, flipped: alphaOfError, index: string(faissindex.Exact)}, err
+	s := &settings{model: m, scoring: scoring, held: 0.1, flipped: alphaOfError, index: string(faissindex.Exact),
+		borders: bordersCovered, augment: dataset.AugmentCode, dedup: true}
+	switch preset {
+	case "code":
+		s.borders, s.dedup = bordersLeft, false
+	case "fast":
+		s.augment = dataset.AugmentNone
+	}
+	return s, err
 }
 
 // fitConfig returns the settings of scoring with a model, alpha being the weight
@@ -143,6 +172,15 @@ func (s *settings) check() error {
 	if kinds := faissindex.Kinds(); !slices.Contains(kinds, s.index) {
 		err = errors.Join(err, fmt.Errorf("index is %q, want one of: %s", s.index, strings.Join(kinds, ", ")))
 	}
+	if s.patch < 0 || s.stride < 0 {
+		err = errors.Join(err, fmt.Errorf("patch is %d and stride %d, want 0 or more", s.patch, s.stride))
+	}
+	if s.borders != bordersCovered && s.borders != bordersLeft {
+		err = errors.Join(err, fmt.Errorf("borders is %q, want %s or %s", s.borders, bordersCovered, bordersLeft))
+	}
+	if !slices.Contains(dataset.Augments(), s.augment) {
+		err = errors.Join(err, fmt.Errorf("augment is %q, want one of: %s", s.augment, strings.Join(dataset.Augments(), ", ")))
+	}
 	p := s.scoring
 	if n := []string{nln.NormaliseMinMax, nln.NormaliseRobust, nln.NormaliseZScore, nln.NormaliseNone}; !slices.Contains(n, p.Normalise) {
 		err = errors.Join(err, fmt.Errorf("normalise is %q, want one of: %s", p.Normalise, strings.Join(n, ", ")))
@@ -169,8 +207,8 @@ func (s *settings) check() error {
 		err = errors.Join(err, fmt.Errorf("radius is %v, local_neighbors %d and local_power %v, want 0 or more, at least 1, and more than 0 to 1",
 			p.Radius, p.Local.K, p.Local.Power))
 	}
-	if p.Cache != nln.CacheUint8 && p.Cache != nln.CacheFloat32 {
-		err = errors.Join(err, fmt.Errorf("cache is %q, want %s or %s", p.Cache, nln.CacheUint8, nln.CacheFloat32))
+	if p.Cache != nln.CacheUint8 && p.Cache != nln.CacheFloat32 && p.Cache != nln.CacheNone {
+		err = errors.Join(err, fmt.Errorf("cache is %q, want %s, %s or %s", p.Cache, nln.CacheUint8, nln.CacheFloat32, nln.CacheNone))
 	}
 	if err == nil {
 		_, err = p.Policy.Apply(nln.Parts{}) // what it finds wrong beside that
@@ -233,8 +271,21 @@ func (s setting) String() string {
 type sources map[string]string
 
 // resolve returns the settings for images of a shape: the preset's, over them
-// the configuration file's, over these the command line's.
+// the configuration file's, over these the command line's. If they say that images
+// are cut into patches, the model is for these.
 func (o trainOptions) resolve(shape dataset.Shape) (*settings, sources, error) {
+	small := dataset.Shape{C: shape.C, H: 32, W: 32} // any that all models take
+	s, _, err := o.resolveFor(small)
+	if err != nil {
+		return nil, nil, err
+	}
+	if s.patch > 0 {
+		shape.H, shape.W = s.patch, s.patch
+	}
+	return o.resolveFor(shape)
+}
+
+func (o trainOptions) resolveFor(shape dataset.Shape) (*settings, sources, error) {
 	s, err := defaultSettings(o.preset, o.arch, shape)
 	if err != nil {
 		return nil, nil, err

@@ -130,6 +130,7 @@ type summary struct {
 	Flagged  flagged            `json:"flagged"`
 	Alone    int                `json:"alone"` // images without a neighbour within the bundle's radius
 	Results  []nln.Result       `json:"results"`
+	Pixels   []segmentation     `json:"pixels,omitempty"` // where the data has masks
 	Seconds  map[string]float64 `json:"seconds"`
 	Memory   int64              `json:"peak_bytes"`
 }
@@ -195,8 +196,12 @@ func evaluate(ctx context.Context, c *ucli.Context, b *bundle.Bundle, m *meter, 
 	if err != nil {
 		return nil, err
 	}
+	masks, err := segment(ctx, b, ev.test, m)
+	if err != nil {
+		return nil, err
+	}
 	cfg := b.Scorer.Config()
-	ev.summary = summary{Model: b.Digest, Data: data.Source, Protocol: task.Protocol, Class: data.Class,
+	ev.summary = summary{Pixels: masks, Model: b.Digest, Data: data.Source, Protocol: task.Protocol, Class: data.Class,
 		Images: ev.test.Len(), Indexed: b.Index.Len(), K: cfg.K, Alpha: cfg.Alpha, Space: cfg.Space, Scaling: cfg.Normalise, Index: b.Manifest.Index, Results: results,
 		Seconds: map[string]float64{"read": read.Seconds(), "score": scored.Seconds(), "evaluate": time.Since(start).Seconds()},
 		Memory:  peakMemory()}
@@ -268,6 +273,9 @@ func (ev *evaluation) print(out io.Writer) error {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%.4f\t%.4f\t%.4f..%.4f\t\n", k.score, kText, alphaText, restText, paper.AUROC, ours.AUROC, ours.Lo, ours.Hi)
 	}
 	if err := w.Flush(); err != nil {
+		return err
+	}
+	if err := printSegmentation(out, ev.Pixels); err != nil {
 		return err
 	}
 	if ev.Alone > 0 {

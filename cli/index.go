@@ -16,12 +16,12 @@ const recallImages = 1000
 // chooseIndex makes the scorer's index one of the kind that was asked for and says
 // what came of it. Where the index may now miss neighbours, the held-out images
 // are compared anew, so that p-values and thresholds hold for what scoring does.
-func chooseIndex(ctx context.Context, m *meter, asked faissindex.Kind, x *faissindex.Index, s *nln.Scorer, calib *dataset.Set) (*nln.Scorer, bundle.Index, error) {
+func chooseIndex(ctx context.Context, m *meter, asked faissindex.Kind, x *faissindex.Index, s *nln.Scorer, normal *normals) (*nln.Scorer, bundle.Index, error) {
 	if asked == faissindex.Exact {
 		return s, bundle.Index{Asked: asked, Kind: asked}, nil
 	}
 	start := time.Now()
-	queries, err := someLatents(ctx, s.Model(), calib)
+	queries, err := someLatents(ctx, s.Model(), normal.heldOut(recallImages))
 	if err != nil {
 		return nil, bundle.Index{}, err
 	}
@@ -39,23 +39,17 @@ func chooseIndex(ctx context.Context, m *meter, asked faissindex.Kind, x *faissi
 		m.say("warning: %s misses more neighbours than 1 in 100, even with the most effort: --index exact misses none", c.Factory)
 	}
 	kept := s.Kept()
-	if kept.Calibration, err = s.PartsAll(ctx, calib); err != nil {
+	if kept.Calibration, err = s.PartsAll(ctx, normal.calib); err != nil {
 		return nil, bundle.Index{}, err
 	}
 	s, err = nln.NewScorer(s.Model(), x, kept, s.Config())
 	return s, bundle.Index(c), err
 }
 
-// someLatents returns the latent vectors of at most recallImages of the images,
-// evenly spaced, row-major.
+// someLatents returns the latent vectors of the images, row-major.
 func someLatents(ctx context.Context, model nln.Model, set *dataset.Set) ([]float32, error) {
-	n := min(recallImages, set.Len())
-	ids := make([]int, n)
-	for i := range ids {
-		ids[i] = i * set.Len() / n
-	}
-	z := make([]float32, 0, n*model.LatentDim())
-	for x, err := range set.Subset(ids).Batches(nln.DefaultConfig().Batch) {
+	z := make([]float32, 0, set.Len()*model.LatentDim())
+	for x, err := range set.Batches(nln.DefaultConfig().Batch) {
 		if err != nil {
 			return nil, err
 		}

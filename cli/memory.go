@@ -2,9 +2,11 @@ package cli
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/nlnctl/nlnctl/bundle"
@@ -47,7 +49,7 @@ func trainPeak(m *models.Autoencoder, scoring nln.Config, n int) int64 {
 // more and more is looked at. It hardly depends on the number of images: their
 // paths stay, everything else belongs to the batches in flight.
 func scorePeak(b *bundle.Bundle, images int) int64 {
-	shape := b.Model.Shape()
+	shape := b.Scorer.Shape()
 	batch := batchSize(shape)
 	batches := 4 * int64(shape.Len()) * int64(min(images, inFlight*batch))
 	return residentMemory() + laterLibraries + b.Model.ScoringMemory(min(images, batch)) + batches + b.MappedBytes() +
@@ -73,4 +75,46 @@ func peakMemory() int64 {
 		return 0
 	}
 	return u.Maxrss * 1024 // Linux counts in kilobytes
+}
+
+// fitMemory makes sure that a training takes at most so many bytes, if any, and keeps
+// less of the neighbours for that: a byte a value, or nothing, which is decoded again
+// for each batch.
+func fitMemory(n *normals, m *models.Autoencoder, most int64, meter *meter) error {
+	peak := func() int64 { return trainPeak(m, n.fitConfig(m), n.indexed.Len()) }
+	if most == 0 || peak() <= most {
+		return nil
+	}
+	caches := []nln.Cache{nln.CacheUint8}
+	if !m.Reconstructs() {
+		caches = append(caches, nln.CacheNone)
+	}
+	cache := &n.settings.scoring.Cache
+	for _, c := range caches {
+		if *cache = c; peak() <= most {
+			meter.say("cache: %s, to take at most %s", c, megabytes(most))
+			return nil
+		}
+	}
+	return &hintedError{fmt.Errorf("training would take about %s of memory, more than %s", megabytes(peak()), megabytes(most)),
+		"pass a smaller --batch, a larger --stride or fewer images"}
+}
+
+// parseBytes reads a size such as 6GB, 512MB or a plain number of bytes.
+func parseBytes(s string) (int64, error) {
+	number, unit := strings.TrimSpace(strings.ToUpper(s)), 1.
+	for _, u := range []struct {
+		name string
+		size float64
+	}{{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"KB", 1e3}, {"B", 1}} {
+		if rest, ok := strings.CutSuffix(number, u.name); ok {
+			number, unit = strings.TrimSpace(rest), u.size
+			break
+		}
+	}
+	v, err := strconv.ParseFloat(number, 64)
+	if err != nil || !(v > 0) || v*unit >= 1<<62 {
+		return 0, fmt.Errorf("%q is no size, want one such as 6GB", s)
+	}
+	return int64(v * unit), nil
 }

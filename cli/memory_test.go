@@ -77,3 +77,12 @@ func TestMemoryIsPredicted(t *testing.T) {
 		})
 	}
 }
+
+func TestParseBytes(t *testing.T) {
+	for s, want := range map[string]int64{"6GB": 6e9, "1.5 gb": 15e8, "512MB": 512e6, "100": 100, "7B": 7, "": 0, "-1GB": 0, "GB": 0, "many": 0, "1e99": 0} {
+		have, err := parseBytes(s)
+		if have != want || (err == nil) != (want != 0) {
+			t.Errorf("%q: %d, %v, want %d", s, have, err, want)
+		}
+	}
+}

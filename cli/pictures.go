@@ -51,7 +51,7 @@ func newReading(c *ucli.Context, size string) (r dataset.Reading, err error) {
 
 // readingOf returns how a bundle's images were read, and others are to be.
 func readingOf(b *bundle.Bundle, l dataset.Limits) dataset.Reading {
-	data, shape := b.Manifest.Data, b.Model.Shape()
+	data, shape := b.Manifest.Data, b.Scorer.Shape()
 	r := dataset.Reading{Limits: l}
 	if data.Resize {
 		r.Rows, r.Columns = shape.H, shape.W

@@ -42,7 +42,8 @@ type numbers struct {
 	Threshold      *float64 `json:"threshold"` // null where no score can be novel
 	Neighbors      []int64  `json:"neighbors"`
 	NeighborImages []string `json:"neighbor_images"`
-	Within         *int     `json:"within,omitempty"` // how many of them are within the radius; nil where there is none
+	Within         *int     `json:"within,omitempty"`  // how many of them are within the radius; nil where there is none
+	Regions        []region `json:"regions,omitempty"` // above the threshold of pixels, the largest first; of runs with heat maps
 }
 
 // A rowWriter writes rows in one form or another.
@@ -111,6 +112,13 @@ func (n *numbers) appendJSON(b []byte) ([]byte, error) {
 	if n.Within != nil {
 		b = strconv.AppendInt(append(b, `,"within":`...), int64(*n.Within), 10)
 	}
+	if n.Regions != nil {
+		list, err := json.Marshal(n.Regions) // few, and finite as scores are
+		if err != nil {
+			return nil, fmt.Errorf("regions: %w", err)
+		}
+		b = append(append(b, `,"regions":`...), list...)
+	}
 	return b, nil
 }
 
@@ -171,10 +179,10 @@ func (c csvRows) flush() error {
 	return c.Error()
 }
 
-var csvHeader = []string{"image", "status", "reason", "recon", "error", "distance", "local", "local_p", "score", "p", "novel", "threshold", "neighbors", "neighbor_images", "within", "model"}
+var csvHeader = []string{"image", "status", "reason", "recon", "error", "distance", "local", "local_p", "score", "p", "novel", "threshold", "neighbors", "neighbor_images", "within", "regions", "model"}
 
 // fields returns the row in the order of csvHeader; lists are separated by spaces
-// (ids) and vertical bars (names).
+// (ids, and x, y, width and height of a region) and vertical bars (names, regions).
 func (r *row) fields() []string {
 	f := append(make([]string, 0, len(csvHeader)), r.Image, r.Status, r.Reason)
 	if n := r.numbers; n != nil {
@@ -193,6 +201,11 @@ func (r *row) fields() []string {
 		if n.Within != nil {
 			f[len(f)-1] = strconv.Itoa(*n.Within)
 		}
+		boxes := make([]string, len(n.Regions))
+		for i, r := range n.Regions {
+			boxes[i] = fmt.Sprintf("%d %d %d %d", r.X, r.Y, r.Width, r.Height)
+		}
+		f = append(f, strings.Join(boxes, "|"))
 	}
 	for len(f) < len(csvHeader)-1 { // no numbers
 		f = append(f, "")

@@ -39,6 +39,10 @@ Rows are JSON lines, or CSV if FILE ends in .csv. FILE appears when all is done.
 			&ucli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "-", Usage: "write the rows to `FILE`; - is standard output"},
 			&ucli.Float64Flag{Name: "fpr", Usage: "call at most this share of normal images novel, `X` in 0..1 (default: the bundle's)"},
 			&ucli.Float64Flag{Name: "threshold", Usage: "call scores above `X` novel, instead of --fpr"},
+			&ucli.StringFlag{Name: "heatmaps", Usage: "write where images are novel to `DIR`, and the regions into the rows"},
+			&ucli.StringFlag{Name: "heatmap-files", Value: heatOverlay + "," + heatPNG16, Usage: "what --heatmaps writes: overlay,png16,npy"},
+			&ucli.StringFlag{Name: "explain", Usage: "write a page about each of the first 100 novel images to `DIR`"},
+			&ucli.Float64Flag{Name: "pixel-fpr", Value: nln.DefaultPixelFPR, Usage: "a region has pixels that at most this share of normal ones exceed, `X` in 0..1"},
 			threadsFlag(), quietFlag(),
 		}, limitFlags()...),
 		Action: func(c *ucli.Context) error {
@@ -61,7 +65,13 @@ Rows are JSON lines, or CSV if FILE ends in .csv. FILE appears when all is done.
 			if err != nil {
 				return err
 			}
-			r := run{scorer: scorer, bundle: b, reading: readingOf(b, limits), meter: newMeter(c, env.Stderr), readers: runtime.GOMAXPROCS(0)}
+			var heat *heatmaps
+			if c.IsSet("heatmaps") {
+				if heat, err = newHeatmaps(c.String("heatmaps"), c.String("heatmap-files"), c.Float64("pixel-fpr"), scorer, b.Digest); err != nil {
+					return err
+				}
+			}
+			r := run{scorer: scorer, heat: heat, explain: c.String("explain"), bundle: b, reading: readingOf(b, limits), meter: newMeter(c, env.Stderr), readers: runtime.GOMAXPROCS(0)}
 			for _, w := range scorer.Warnings() {
 				r.meter.say("warning: %s", w)
 			}
@@ -93,6 +103,9 @@ type run struct {
 	scorer  *nln.Scorer
 	bundle  *bundle.Bundle
 	reading dataset.Reading
+	heat    *heatmaps // nil: none are wanted
+	explain string    // folder of pages about novel images; "": none are wanted
+	reasons []string  // the novel images that get one
 	meter   *meter
 	readers int // goroutines that read images
 
@@ -123,6 +136,11 @@ func (r *run) writeRows(ctx context.Context, stdout io.Writer, path string, args
 				return err
 			}
 		}
+		if r.heat != nil {
+			if err := r.heat.wait(); err != nil {
+				return err
+			}
+		}
 		return r.flush()
 	}
 	var err error
@@ -133,6 +151,9 @@ func (r *run) writeRows(ctx context.Context, stdout io.Writer, path string, args
 	}
 	r.meter.clear()
 	if err != nil {
+		return err
+	}
+	if err := r.writeReasons(ctx); err != nil {
 		return err
 	}
 	r.meter.say("scored %d images, %d novel; peak memory %s", r.total-r.bad, r.novel, megabytes(peakMemory()))
@@ -211,7 +232,7 @@ func (r *run) score(ctx context.Context, g group) error {
 
 // scoreFiles scores the files names of a folder, "" for where they are.
 func (r *run) scoreFiles(ctx context.Context, dir string, names []string) error {
-	return r.through(ctx, fileSource(dir, names, r.scorer.Model().Shape(), r.bundle.Manifest.Data.Scale, r.reading))
+	return r.through(ctx, fileSource(dir, names, r.scorer.Shape(), r.bundle.Manifest.Data.Scale, r.reading))
 }
 
 // fileSource reads image files of a shape. Their paths are put together when
@@ -237,8 +258,8 @@ func fileSource(dir string, names []string, shape dataset.Shape, scale dataset.S
 }
 
 func (r *run) scoreSet(ctx context.Context, set *dataset.Set) error {
-	if set.Shape() != r.scorer.Model().Shape() {
-		return fmt.Errorf("%s has images of %v, the bundle takes %v", set.Name, set.Shape(), r.scorer.Model().Shape())
+	if set.Shape() != r.scorer.Shape() {
+		return fmt.Errorf("%s has images of %v, the bundle takes %v", set.Name, set.Shape(), r.scorer.Shape())
 	}
 	set.Scale = r.bundle.Manifest.Data.Scale
 	reader := func() func(i int, dst []float32) error {
@@ -254,9 +275,12 @@ func (r *run) scoreSet(ctx context.Context, set *dataset.Set) error {
 
 // through takes images from a source to their rows.
 func (r *run) through(ctx context.Context, images imageSource) error {
-	shape := r.scorer.Model().Shape()
+	shape := r.scorer.Shape()
 	r.meter.say("scoring %d images of %v: about %s of memory", images.n, shape, megabytes(scorePeak(r.bundle, images.n)))
 	p := pipeline{images: images, shape: shape, size: batchSize(shape), readers: r.readers, score: r.scorer.Score, write: r.write}
+	if r.heat != nil {
+		p.score = r.heat.score
+	}
 	p.wrote = func(done int) error {
 		r.meter.show("scored %d of %d images", done, images.n)
 		return r.flush()
@@ -279,6 +303,9 @@ func (r *run) write(name string, s *nln.Score, failed error) error {
 	}
 	if s.Novel {
 		r.novel++
+		if r.explain != "" && len(r.reasons) < mostPages {
+			r.reasons = append(r.reasons, name)
+		}
 	}
 	if n == nil {
 		n = &numbers{NeighborImages: []string{}}
@@ -287,6 +314,12 @@ func (r *run) write(name string, s *nln.Score, failed error) error {
 		Threshold: r.threshold, Neighbors: s.Neighbors, NeighborImages: n.NeighborImages[:0]}
 	if r.scorer.Config().Radius > 0 {
 		n.Within = &s.WithinRadius
+	}
+	if r.heat != nil {
+		var err error
+		if n.Regions, err = r.heat.write(name); err != nil {
+			return err
+		}
 	}
 	for _, id := range s.Neighbors {
 		n.NeighborImages = append(n.NeighborImages, r.bundle.Train[id].Name)

@@ -26,6 +26,7 @@ type trainOptions struct {
 	reading                    dataset.Reading   // of image files
 	flags                      map[string]string // settings that the command line gives
 	resume, force              bool
+	maxMemory                  int64 // bytes; 0: any
 }
 
 func trainCommand(env Env) *ucli.Command {
@@ -48,6 +49,8 @@ An interrupt keeps what was learnt in BUNDLE.checkpoint; --resume goes on there.
 			&ucli.StringFlag{Name: "protocol", Usage: "which images are normal: `miso|simo`"},
 			&ucli.StringFlag{Name: "class", Usage: "the `CLASS` that the protocol is about, by name or number"},
 			&ucli.StringFlag{Name: "size", Usage: "resize image files to `ROWSxCOLUMNS`, or to as many of both (default: they have one size)"},
+			&ucli.IntFlag{Name: "patch", Usage: "cut images into patches of `N` rows and columns (default: whole images)"},
+			&ucli.IntFlag{Name: "stride", Usage: "from one patch to the next, `N` pixels (default: a patch)"},
 			&ucli.StringFlag{Name: "arch", Value: models.ArchAE, Usage: "the model: `" + strings.Join(models.Archs(), "|") + "`"},
 			&ucli.StringFlag{Name: "preset", Value: "paper", Usage: "settings of model and training: `" + strings.Join(models.Presets(), "|") + "`"},
 			&ucli.StringFlag{Name: "config", Usage: "read settings from the YAML `FILE`; options go before it"},
@@ -61,6 +64,7 @@ An interrupt keeps what was learnt in BUNDLE.checkpoint; --resume goes on there.
 			&ucli.IntFlag{Name: "neighbors", Aliases: []string{"k"}, Value: nln.DefaultPolicy().K, Usage: "`K`, the nearest normal images to compare with"},
 			&ucli.Float64Flag{Name: "alpha", Value: nln.DefaultPolicy().Alpha, Usage: "weight of the error term, `X` in 0..1; the distance has the rest"},
 			&ucli.StringFlag{Name: "index", Value: string(faissindex.Exact), Usage: "how neighbours are searched for: `" + strings.Join(faissindex.Kinds(), "|") + "`; hnsw and ivf may miss some"},
+			&ucli.StringFlag{Name: "max-memory", Usage: "take at most `SIZE`, such as 6GB, and keep less of the neighbours for it"},
 			&ucli.Uint64Flag{Name: "seed", Usage: "of everything random, `N`"},
 			threadsFlag(), quietFlag(),
 			&ucli.BoolFlag{Name: "resume", Usage: "go on from BUNDLE.checkpoint"},
@@ -115,6 +119,11 @@ func readTrainOptions(c *ucli.Context) (opt trainOptions, err error) {
 			return opt, badUsage(c, "--%s is %d, want at least 1", name, c.Int(name))
 		}
 	}
+	if c.IsSet("max-memory") {
+		if opt.maxMemory, err = parseBytes(c.String("max-memory")); err != nil {
+			return opt, badUsage(c, "--max-memory: %w", err)
+		}
+	}
 	if c.IsSet("epochs") && c.IsSet("steps") {
 		return opt, badUsage(c, "--epochs and --steps exclude each other")
 	}
@@ -138,11 +147,11 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 	} else if errors.Is(err, fs.ErrNotExist) && opt.resume {
 		m.say("%s is not there: beginning anew", checkpoint)
 	}
-	inliers, calib, set, data, err := normalImages(opt, m)
+	normal, err := normalImages(opt, m)
 	if err != nil {
 		return man, err
 	}
-	cfg := set.model
+	cfg := normal.settings.model
 	model, err := models.New(cfg, torch.CPU)
 	if err != nil {
 		return man, err
@@ -150,16 +159,19 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 	defer model.Close()
 	defer debug.SetGCPercent(debug.SetGCPercent(garbage))
 	debug.FreeOSMemory() // what reading the images left behind need not stay
-	m.say("training on %d images of %v from %s: %d parameters, %d steps of %d images, %d held out for calibration; about %s of memory",
-		inliers.Len(), inliers.Shape(), opt.data, model.Parameters(), cfg.TotalSteps(inliers.Len()), cfg.Batch, calib.Len(),
-		megabytes(trainPeak(model, set.fitConfig(model), inliers.Len())))
+	if err := fitMemory(normal, model, opt.maxMemory, m); err != nil {
+		return man, err
+	}
+	m.say("training on %v from %s: %d parameters, %d steps of %d, %d images held out for calibration; about %s of memory",
+		normal, opt.data, model.Parameters(), cfg.TotalSteps(normal.train.Len()), cfg.Batch, normal.calib.Len(),
+		megabytes(trainPeak(model, normal.fitConfig(model), normal.indexed.Len())))
 	log := new(trainingLog)
 	defer func() {
 		if err != nil && ctx.Err() != nil {
 			err = &hintedError{err, "repeat the command with --resume to go on from " + checkpoint}
 		}
 	}()
-	res, err := models.Train(ctx, model, inliers, models.Options{
+	res, err := models.Train(ctx, model, normal.train, models.Options{
 		Checkpoint: checkpoint, Note: log.note, Recall: log.recall,
 		Progress: func(p models.Progress) {
 			if log.add(p); p.Resumed > 0 && p.Step == p.Resumed+1 {
@@ -174,7 +186,7 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 		return man, err
 	}
 	m.say("trained %d steps in %.1f s, loss %.5f", res.Steps-res.Resumed, res.Seconds, res.LastLoss)
-	man, err = finish(ctx, env, opt, m, set, log, model, inliers, calib, bundle.Manifest{Training: res, Data: data})
+	man, err = finish(ctx, env, opt, m, normal, log, model, bundle.Manifest{Training: res, Data: normal.data})
 	if err != nil {
 		return man, err
 	}
@@ -200,44 +212,45 @@ func lossList(losses []models.Loss) string {
 	return strings.Join(list, ", ")
 }
 
-// normalImages reads the data and returns the images to train on, those to
-// calibrate with, and the settings for them.
-func normalImages(opt trainOptions, m *meter) (rest, calib *dataset.Set, s *settings, data bundle.Data, err error) {
+// normalImages reads the data and parts the normal images in those to train on and
+// those to calibrate with.
+func normalImages(opt trainOptions, m *meter) (*normals, error) {
 	sp, err := opt.reading.Open(opt.data)
 	if err != nil {
-		return nil, nil, nil, data, err
+		return nil, err
 	}
 	for _, note := range sp.Notes() {
 		m.say("note: %s", note)
 	}
 	if sp.Train == nil {
-		return nil, nil, nil, data, fmt.Errorf("%s has no training images", opt.data)
+		return nil, fmt.Errorf("%s has no training images", opt.data)
 	}
-	if s, _, err = opt.resolve(sp.Train.Shape()); err != nil {
-		return nil, nil, nil, data, err
+	s, _, err := opt.resolve(sp.Train.Shape())
+	if err != nil {
+		return nil, err
 	}
 	if s.scale != "" {
 		sp.Train.Scale = s.scale
 	}
 	task, err := sp.Task(dataset.Protocol(opt.protocol), opt.class)
 	if err != nil {
-		return nil, nil, nil, data, err
+		return nil, err
 	}
 	if err := task.AddNoise(sp.Train, s.noise, s.model.Seed); err != nil {
-		return nil, nil, nil, data, err
+		return nil, err
 	}
 	if s.noise > 0 {
 		m.say("%d of %d images that count as normal are label noise", len(task.Noise), len(task.Inliers))
 	}
 	keep, out := dataset.Split(len(task.Inliers), pick(sp.Train.Labels, task.Inliers), s.held, s.model.Seed)
 	if len(out) == 0 || len(keep) == 0 {
-		return nil, nil, nil, data, fmt.Errorf("%s has %d normal images: too few to hold some out for calibration, at least 10 are needed", opt.data, len(task.Inliers))
+		return nil, fmt.Errorf("%s has %d normal images: too few to hold some out for calibration, at least 10 are needed", opt.data, len(task.Inliers))
 	}
-	data = bundle.Data{Source: opt.data, Protocol: task.Protocol, Class: opt.class, Scale: sp.Train.Scale,
+	n := &normals{images: sp.Train, calib: sp.Train.Subset(pick(task.Inliers, out)), settings: s}
+	n.data = bundle.Data{Source: opt.data, Protocol: task.Protocol, Class: opt.class, Scale: sp.Train.Scale,
 		Resize: opt.reading.Rows > 0, Decoder: decoderName(opt.reading)}
-	calib = sp.Train.Subset(pick(task.Inliers, out))
 	sp.Train.Keep(pick(task.Inliers, keep)) // nothing else has a part in it from here on
-	return sp.Train, calib, s, data, nil
+	return n, n.learn()
 }
 
 // pick returns the values at some places, nil of nil.
@@ -253,16 +266,16 @@ func pick(values, at []int) []int {
 }
 
 // finish indexes, calibrates and saves.
-func finish(ctx context.Context, env Env, opt trainOptions, m *meter, set *settings, log *trainingLog, model *models.Autoencoder, inliers, calib *dataset.Set, man bundle.Manifest) (bundle.Manifest, error) {
+func finish(ctx context.Context, env Env, opt trainOptions, m *meter, normal *normals, log *trainingLog, model *models.Autoencoder, man bundle.Manifest) (bundle.Manifest, error) {
 	start := time.Now()
 	index, err := faissindex.New(model.LatentDim())
 	if err != nil {
 		return man, err
 	}
 	defer index.Close()
-	cfg := set.fitConfig(model)
-	cfg.Progress = func(stage string, done, total int) { m.show("%s: %d of %d images", stage, done, total) }
-	scorer, err := nln.Fit(ctx, model, index, inliers, calib, cfg)
+	cfg := normal.fitConfig(model)
+	cfg.Progress = func(stage string, done, total int) { m.show("%s: %d of %d", stage, done, total) }
+	scorer, err := nln.Fit(ctx, model, index, normal.indexed, normal.calib, cfg)
 	m.clear()
 	if err != nil {
 		return man, err
@@ -270,7 +283,7 @@ func finish(ctx context.Context, env Env, opt trainOptions, m *meter, set *setti
 	for _, w := range scorer.Warnings() {
 		m.say("warning: %s", w)
 	}
-	if scorer, man.Index, err = chooseIndex(ctx, m, faissindex.Kind(set.index), index, scorer, calib); err != nil {
+	if scorer, man.Index, err = chooseIndex(ctx, m, faissindex.Kind(normal.settings.index), index, scorer, normal); err != nil {
 		return man, err
 	}
 	if man.Libraries, err = torch.Info(); err != nil {
@@ -279,19 +292,19 @@ func finish(ctx context.Context, env Env, opt trainOptions, m *meter, set *setti
 	man.Created, man.Program = time.Now().UTC().Truncate(time.Second), "nlnctl "+env.version()
 	b := &bundle.Bundle{Manifest: man, Model: model, Index: index, Scorer: scorer}
 	b.Extra = map[string]func(io.Writer) error{
-		"config.yaml":         func(w io.Writer) error { return printConfig(w, opt, inliers) },
-		"reconstructions.png": func(w io.Writer) error { return writeReconstructions(ctx, w, model, calib) },
+		"config.yaml":         func(w io.Writer) error { return printConfig(w, opt, normal.images) },
+		"reconstructions.png": func(w io.Writer) error { return writeReconstructions(ctx, w, model, normal.heldOut(recallImages)) },
 	}
 	if len(log.Steps) > 0 { // none where the checkpoint has no log
 		b.Extra["training.csv"], b.Extra["training.png"] = log.writeCSV, log.writePNG
 	}
-	for i := range inliers.Len() {
-		b.Train = append(b.Train, bundle.Image{Name: inliers.ImageName(i), Class: className(inliers, i)})
+	for i := range index.Len() {
+		b.Train = append(b.Train, normal.entry(i))
 	}
 	if err := b.Save(opt.out, opt.force); err != nil {
 		return man, err
 	}
-	m.say("indexed %d images and calibrated on %d in %.1f s; peak memory %s", index.Len(), calib.Len(), time.Since(start).Seconds(), megabytes(peakMemory()))
+	m.say("indexed %d images and calibrated on %d in %.1f s; peak memory %s", index.Len(), normal.calib.Len(), time.Since(start).Seconds(), megabytes(peakMemory()))
 	man, _, err = bundle.ReadManifest(opt.out)
 	return man, err
 }

@@ -151,7 +151,6 @@ func (t *trainer) restore(b []byte) error {
 // digest identifies the training images and how they are scaled.
 func (t *trainer) digest() string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%v %s %d\n", t.set.Size, t.set.Scale, t.set.Len())
-	h.Write(t.set.Pix)
+	t.set.WriteIdentity(h) // a hash takes everything
 	return hex.EncodeToString(h.Sum(nil))
 }

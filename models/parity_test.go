@@ -284,7 +284,7 @@ func stepOnly(t *testing.T, tr *trainer, i int) {
 	t.Helper()
 	s := torch.NewGradScope(torch.CPU)
 	defer s.Close()
-	x := tr.set.Gather(identity(tr.set.Len()), make([]float32, len(tr.set.Pix)))
+	x := tr.set.Gather(identity(tr.set.Len()), make([]float32, tr.set.Len()*tr.set.Shape().Len()))
 	obj := tr.m.objectives(pass{s: s, noise: &fixedNoise{}}, s.FromFloats(x.Pix, x.N, x.C, x.H, x.W))
 	if err := tr.adams[i].Step(s, s.Grad(obj[i].loss, tr.adams[i].owned, false)); err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -70,7 +71,7 @@ var ErrDiverged = errors.New("the loss is no longer finite; try a smaller learni
 //
 // When ctx ends, Train stores a checkpoint if it was given a place for it and
 // returns an error that wraps ctx.Err().
-func Train(ctx context.Context, m *Autoencoder, set *dataset.Set, opt Options) (Result, error) {
+func Train(ctx context.Context, m *Autoencoder, set Images, opt Options) (Result, error) {
 	t, err := newTrainer(m, set, opt)
 	if err != nil {
 		return Result{}, err
@@ -82,10 +83,19 @@ func Train(ctx context.Context, m *Autoencoder, set *dataset.Set, opt Options) (
 	return t.run(ctx)
 }
 
+// Images are what Train learns from: a dataset.Set, or dataset.Patches of one.
+type Images interface {
+	dataset.Source
+	// Gather stores the images ids in dst, see dataset.Set.
+	Gather(ids []int, dst []float32) dataset.Images
+	// WriteIdentity writes what tells these images from others, for a checkpoint.
+	WriteIdentity(w io.Writer) error
+}
+
 // trainer is a training under way.
 type trainer struct {
 	m     *Autoencoder
-	set   *dataset.Set
+	set   Images
 	opt   Options
 	adams []*groupAdam
 	step  int       // steps done
@@ -104,12 +114,12 @@ type groupAdam struct {
 	owned  []*torch.Owned
 }
 
-func newTrainer(m *Autoencoder, set *dataset.Set, opt Options) (*trainer, error) {
+func newTrainer(m *Autoencoder, set Images, opt Options) (*trainer, error) {
 	if set.Shape() != m.cfg.Shape {
-		return nil, fmt.Errorf("models: train: %s has images of %v, the model takes %v", set.Name, set.Shape(), m.cfg.Shape)
+		return nil, fmt.Errorf("models: train: images of %v, the model takes %v", set.Shape(), m.cfg.Shape)
 	}
 	if set.Len() == 0 {
-		return nil, fmt.Errorf("models: train: %s holds no images", set.Name)
+		return nil, errors.New("models: train: no images")
 	}
 	if opt.CheckpointEvery == 0 {
 		opt.CheckpointEvery = 2 * time.Minute

@@ -25,7 +25,7 @@ const whiteFloor = 1e-3
 
 // whitenOver whitens the latents by their covariance C over the images of set:
 // A = C^(-1/2), which of all such maps moves the latents least.
-func (m *Autoencoder) whitenOver(ctx context.Context, set *dataset.Set) error {
+func (m *Autoencoder) whitenOver(ctx context.Context, set dataset.Source) error {
 	n, l := set.Len(), m.cfg.Latent
 	z, values := make([]float32, chunk*l), mat.NewDense(n, l, nil)
 	row := 0

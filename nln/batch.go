@@ -112,7 +112,7 @@ func (s *Scorer) fill(ctx context.Context, first int, x dataset.Images, b *buffe
 type comparison struct {
 	query []float32 // features of the batch, row-major
 	own   []float32 // those it would have as neighbours; nil: not wanted
-	table *Table
+	table rowSource
 	term  ErrorTerm // to be filled
 }
 
@@ -125,7 +125,7 @@ func (c comparison) compare(i int, ids []int64, mean []float64) {
 	}
 	var e float64
 	for j, id := range ids {
-		e += c.table.MeanAbs(row, int(id))
+		e += c.table.MeanAbs(row, c.table.at(id))
 		mean[j] = e / float64(j+1)
 	}
 }
@@ -141,11 +141,14 @@ func (s *Scorer) comparisons(ctx context.Context, first int, x dataset.Images, b
 	}
 	var all []comparison
 	for i, space := range w.spaces {
-		c := comparison{table: s.table(space.Neighbor), term: p.Spaces[i]}
-		if c.table == nil {
+		c, table := comparison{term: p.Spaces[i]}, s.table(space.Neighbor)
+		if table == nil {
 			return nil, fmt.Errorf("the index no longer gives its vectors, by which space %q compares", space.Name)
 		}
 		var err error
+		if c.table, err = s.rowsOf(ctx, table, b.nb.IDs); err != nil {
+			return nil, err
+		}
 		if c.query, err = feature(space.Query, space.Dim); err != nil {
 			return nil, err
 		}

@@ -34,6 +34,10 @@ type Config struct {
 	// source of its own.
 	Sources []int64
 
+	// Patched is for models that take patches: train are then patches, of any
+	// images, and calib and what is scored are images.
+	Patched Patched
+
 	// Uncalibrated lets Fit do without calibration images. Scores are then the
 	// plain sum of equation 4, whose terms have different units, every p-value
 	// is 1 and nothing is novel.
@@ -110,6 +114,9 @@ func fit(ctx context.Context, m Model, idx Index, train, calib dataset.Source, c
 	if err := checkSources(cfg.Sources, train.Len()); err != nil {
 		return nil, err
 	}
+	if err := s.checkCache(); err != nil {
+		return nil, err
+	}
 	if err := s.makeTables(train.Len()); err != nil {
 		return nil, err
 	}
@@ -129,7 +136,13 @@ func fit(ctx context.Context, m Model, idx Index, train, calib dataset.Source, c
 			return nil, fmt.Errorf("calibrate: %w", err)
 		}
 	}
-	return s, s.setPolicy(s.cfg.Policy)
+	if err := s.setPolicy(s.cfg.Policy); err != nil || !calibrated {
+		return s, err
+	}
+	if err := s.calibratePixels(ctx, calib); err != nil {
+		return nil, fmt.Errorf("calibrate maps: %w", err)
+	}
+	return s, nil
 }
 
 // Kept is what a scorer knows of the images that it was fitted with, beside what
@@ -145,6 +158,8 @@ type Kept struct {
 	Spacing []float32
 
 	Calibration Parts // for MaxK neighbours, in each space; empty if Uncalibrated
+
+	Pixels *Pixels // of the maps of calibration images; nil: ScoreMaps has no Score
 }
 
 // NewScorer puts together a scorer out of what an earlier one was made of: the
@@ -186,7 +201,14 @@ func assemble(m Model, idx Index, kept Kept, cfg Config) (*Scorer, error) {
 		}
 		s.tables[t.Feature] = t
 	}
+	if err := s.checkCache(); err != nil {
+		return nil, err
+	}
 	for _, space := range s.spaces {
+		if f := space.Neighbor; s.tables[f] == nil && s.demanded(f) {
+			s.tables[f] = &Table{Feature: f, Kind: CacheNone, F: space.Dim}
+			continue
+		}
 		switch t := s.table(space.Neighbor); {
 		case t == nil:
 			return nil, fmt.Errorf("no table of %v, by which space %q compares", space.Neighbor, space.Name)
@@ -212,8 +234,10 @@ func assemble(m Model, idx Index, kept Kept, cfg Config) (*Scorer, error) {
 			}
 		}
 	}
-	s.cfg.Cache = s.Recon().Kind
-	s.calib = kept.Calibration
+	if s.cfg.Cache != CacheNone {
+		s.cfg.Cache = s.Recon().Kind
+	}
+	s.calib, s.pixels = kept.Calibration, kept.Pixels
 	return s, s.setPolicy(s.cfg.Policy)
 }
 
@@ -241,7 +265,7 @@ func (s *Scorer) makeTables(n int) (err error) {
 			continue
 		}
 		kind := CacheFloat32
-		if f == (Feature{Of: OfReconstruction}) {
+		if f == (Feature{Of: OfReconstruction}) || s.demanded(f) {
 			kind = s.cfg.Cache
 		}
 		if s.tables[f], err = newTable(f, kind, space.Dim, n); err != nil {
@@ -253,7 +277,7 @@ func (s *Scorer) makeTables(n int) (err error) {
 
 // indexImages adds images to the index and their features to the tables.
 func (s *Scorer) indexImages(ctx context.Context, src dataset.Source) error {
-	return s.eachBatch(ctx, src, "index", func(first int, x dataset.Images) error {
+	return s.eachBatch(ctx, src, s.cfg.Batch, "index", func(first int, x dataset.Images) error {
 		if err := checkImages(s.model.Shape(), first, x); err != nil {
 			return err
 		}

@@ -26,6 +26,9 @@ func (c Config) Memory(m Model, n int) int64 {
 		if c.Cache == CacheUint8 && s.Neighbor == (Feature{Of: OfReconstruction}) {
 			value = 1
 		}
+		if c.Cache == CacheNone && s.Neighbor.Of == OfReconstruction {
+			value = 0
+		}
 		row += value * s.Dim
 	}
 	return int64(n) * int64(row)

@@ -43,7 +43,10 @@ const robustTail = .005
 
 // A Range holds the values of a term that are mapped to 0 and to 1: under
 // NormaliseMinMax the smallest and the largest one over some images.
-type Range struct{ Min, Max float64 }
+type Range struct {
+	Min float64 `json:"min"`
+	Max float64 `json:"max"`
+}
 
 // RangeOf returns the range of v, which must hold no NaN; the range of nothing
 // is {0, 0}.

@@ -27,6 +27,7 @@ type Scorer struct {
 	calib       Parts              // the policy's space first
 	cfg         Config             // defaults filled in; K at most MaxK, MaxK at most the number of indexed images
 	calibration *Calibration
+	pixels      *Pixels // nil if not known
 	warnings    []string
 	buffers     *sync.Pool // of *buffers
 }
@@ -38,6 +39,9 @@ func newScorer(m Model, idx Index, cfg Config) (*Scorer, error) {
 		return nil, err
 	}
 	if err := checkPair(m, idx); err != nil {
+		return nil, err
+	}
+	if err := cfg.Patched.check(m); err != nil {
 		return nil, err
 	}
 	s := &Scorer{model: m, index: idx, cfg: cfg, tables: map[Feature]*Table{},
@@ -109,9 +113,9 @@ func (s *Scorer) CalibrationParts() Parts { return s.calib }
 // Kept returns what makes the same scorer again, with the model, the index and
 // the Config, see [NewScorer].
 func (s *Scorer) Kept() Kept {
-	k := Kept{Spacing: s.spacing.mean, Calibration: s.calib}
+	k := Kept{Spacing: s.spacing.mean, Calibration: s.calib, Pixels: s.pixels}
 	for _, space := range s.spaces {
-		if t := s.tables[space.Neighbor]; t != nil && !slices.Contains(k.Tables, t) {
+		if t := s.tables[space.Neighbor]; t != nil && t.Kind != CacheNone && !slices.Contains(k.Tables, t) {
 			k.Tables = append(k.Tables, t)
 		}
 	}
@@ -135,7 +139,7 @@ func (s *Scorer) Warnings() []string {
 // was, though memory behind its end may have changed. The error names images by
 // their position in x.
 func (s *Scorer) Parts(ctx context.Context, x dataset.Images, dst Parts) (Parts, error) {
-	p, err := s.parts(ctx, 0, x, s.allParts(), dst)
+	p, err := s.pooledParts(ctx, 0, x, s.allParts(), dst)
 	if err != nil {
 		return dst, fmt.Errorf("nln: %w", err)
 	}
@@ -153,7 +157,7 @@ func (s *Scorer) Score(ctx context.Context, x dataset.Images, dst []Score) ([]Sc
 }
 
 func (s *Scorer) score(ctx context.Context, first int, x dataset.Images, dst []Score) ([]Score, error) {
-	p, err := s.parts(ctx, first, x, s.scoreParts(), Parts{})
+	p, err := s.pooledParts(ctx, first, x, s.scoreParts(), Parts{})
 	if err != nil {
 		return dst, err
 	}
@@ -180,8 +184,8 @@ func (s *Scorer) partsAll(ctx context.Context, src dataset.Source, stage string)
 		return p, err
 	}
 	p = p.grow(src.Len()).Reset() // all the memory at once
-	err = s.eachBatch(ctx, src, stage, func(first int, x dataset.Images) (err error) {
-		p, err = s.parts(ctx, first, x, w, p)
+	err = s.eachBatch(ctx, src, s.imagesPerBatch(), stage, func(first int, x dataset.Images) (err error) {
+		p, err = s.pooledParts(ctx, first, x, w, p)
 		return err
 	})
 	return p, err
@@ -193,7 +197,7 @@ func (s *Scorer) partsAll(ctx context.Context, src dataset.Source, stage string)
 func (s *Scorer) ScoreAll(ctx context.Context, src dataset.Source) iter.Seq2[Score, error] {
 	return func(yield func(Score, error) bool) {
 		var scores []Score
-		err := s.eachBatch(ctx, src, "", func(first int, x dataset.Images) (err error) {
+		err := s.eachBatch(ctx, src, s.imagesPerBatch(), "", func(first int, x dataset.Images) (err error) {
 			if scores, err = s.score(ctx, first, x, scores[:0]); err != nil {
 				return err
 			}
@@ -215,9 +219,9 @@ var errStopped = errors.New("stopped")
 
 // eachBatch calls f with each batch of src and the position of its first image,
 // and reports progress unless stage is empty. It returns f's errors unchanged.
-func (s *Scorer) eachBatch(ctx context.Context, src dataset.Source, stage string, f func(first int, x dataset.Images) error) error {
+func (s *Scorer) eachBatch(ctx context.Context, src dataset.Source, size int, stage string, f func(first int, x dataset.Images) error) error {
 	done, total := 0, src.Len()
-	for x, err := range src.Batches(s.cfg.Batch) {
+	for x, err := range src.Batches(size) {
 		if err != nil {
 			return fmt.Errorf("read images from %d on: %w", done, err)
 		}

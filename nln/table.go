@@ -16,6 +16,12 @@ const (
 
 	// CacheFloat32 keeps values as they are, in four bytes.
 	CacheFloat32 Cache = "float32"
+
+	// CacheNone keeps no rows of reconstructions and of what is made of them: those
+	// of a batch's neighbours are decoded again, which takes several times as long.
+	// It is for large images and little memory, and needs an index that is a
+	// [VectorIndex] and a model whose reconstructions are decoded from latents.
+	CacheNone Cache = "none"
 )
 
 // A Table holds what the error term compares an image with: one feature of each
@@ -45,9 +51,10 @@ func newTable(feature Feature, kind Cache, f, n int) (*Table, error) {
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	if kind == CacheUint8 {
+	switch kind {
+	case CacheUint8:
 		t.U8 = make([]uint8, 0, n*f)
-	} else {
+	case CacheFloat32:
 		t.F32 = make([]float32, 0, n*f)
 	}
 	return t, nil
@@ -55,8 +62,8 @@ func newTable(feature Feature, kind Cache, f, n int) (*Table, error) {
 
 // check makes sure that t can be read row by row.
 func (t *Table) check() error {
-	if t.Kind != CacheUint8 && t.Kind != CacheFloat32 {
-		return fmt.Errorf("table of %v: cache %q, want %q or %q", t.Feature, t.Kind, CacheUint8, CacheFloat32)
+	if t.Kind != CacheUint8 && t.Kind != CacheFloat32 && t.Kind != CacheNone {
+		return fmt.Errorf("table of %v: cache %q, want %q, %q or %q", t.Feature, t.Kind, CacheUint8, CacheFloat32, CacheNone)
 	}
 	if t.F < 1 {
 		return fmt.Errorf("table of %v: rows of %d values, want at least 1", t.Feature, t.F)
@@ -99,8 +106,11 @@ func (t *Table) add(rows []float32) error {
 	if i := notFinite(rows); i >= 0 {
 		return fmt.Errorf("table of %v: row %d: value %d is %v", t.Feature, t.Len()+i/t.F, i%t.F, rows[i])
 	}
-	if t.Kind == CacheFloat32 {
+	switch t.Kind {
+	case CacheFloat32:
 		t.F32 = append(t.F32, rows...)
+		return nil
+	case CacheNone:
 		return nil
 	}
 	for i, v := range rows {

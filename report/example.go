@@ -26,14 +26,20 @@ type Example struct {
 	// H*W, row-major. Its mean is Score.Error. Nil: not shown.
 	ErrorMap []float64
 
+	// Heat is the score of each pixel, len H*W, drawn over the input from HeatLow to
+	// HeatTop, see [Heat]. Nil: not shown.
+	Heat             []float32
+	HeatLow, HeatTop float64
+
 	Mask []byte // marked defect, len H*W, non-zero = defect; nil: none is known
 }
 
 // A Neighbor is an indexed normal image near an example's image.
 type Neighbor struct {
-	Name     string
+	Name     string    // of patches: that of the one farthest from its neighbours
 	Distance float64   // between the latent vectors, Euclidean
-	Image    []float32 // its reconstruction, as Example.Input; nil: not shown
+	Image    []float32 // its reconstruction, as Example.Input, see nln.Pictures; nil: not shown
+	Original []float32 // the normal image itself, as Example.Input; nil: not shown
 }
 
 // Explain returns an example of each image of x: its scores by s, its
@@ -53,64 +59,47 @@ func Explain(ctx context.Context, s *nln.Scorer, x dataset.Images, indexed func(
 }
 
 func explain(ctx context.Context, s *nln.Scorer, x dataset.Images, indexed func(id int64) string) ([]Example, error) {
-	scores, err := s.Score(ctx, x, nil) // which also checks x
+	parts, err := s.Parts(ctx, x, nln.Parts{}) // which also checks x
 	if err != nil {
 		return nil, err
 	}
-	z := make([]float32, x.N*s.Model().LatentDim())
-	if err := s.Model().Encode(ctx, x, z); err != nil {
-		return nil, fmt.Errorf("encode: %w", err)
-	}
-	xhat := make([]float32, len(x.Pix))
-	if err := nln.Reconstruct(ctx, s.Model(), x, z, xhat); err != nil {
+	pictures, err := s.Pictures(ctx, x)
+	if err != nil {
 		return nil, err
 	}
-	// The scores hold the mean distance alone.
-	nb, err := s.Index().Search(ctx, z, s.Config().K, nln.Neighbors{})
-	if err != nil {
-		return nil, fmt.Errorf("search: %w", err)
+	var maps []nln.Map
+	if s.Recon().F > 0 { // else the tables hold features alone, which are no pictures
+		if _, maps, err = s.ScoreMaps(ctx, x, false, nil); err != nil {
+			return nil, err
+		}
 	}
-	// The cache may hold features of the reconstructions, which are no pictures.
-	pictures := s.Recon().F == x.Shape.Len()
-	n := x.Shape.Len()
 	examples := make([]Example, x.N)
 	for i := range examples {
 		e := Example{
-			Score:          scores[i],
+			Score:          s.Calibration().Score(parts, i),
 			Shape:          x.Shape,
 			Input:          append([]float32(nil), x.At(i)...),
-			Reconstruction: xhat[i*n : (i+1)*n : (i+1)*n],
+			Reconstruction: pictures[i].Recon,
 		}
-		for j := i * nb.K; j < (i+1)*nb.K; j++ {
-			neighbor := Neighbor{Name: fmt.Sprintf("#%d", nb.IDs[j]), Distance: float64(nb.Dist[j])}
+		for j, id := range parts.Neighbors(i, s.Config().K) {
+			neighbor := Neighbor{Name: fmt.Sprintf("#%d", id), Distance: float64(parts.Dist[i*parts.K+j])}
 			if indexed != nil {
-				neighbor.Name = indexed(nb.IDs[j])
+				neighbor.Name = indexed(id)
 			}
-			if pictures {
-				neighbor.Image = s.Recon().Row(int(nb.IDs[j]), make([]float32, n))
+			if pictures[i].Neighbors != nil {
+				neighbor.Image = pictures[i].Neighbors[j]
 			}
 			e.Neighbors = append(e.Neighbors, neighbor)
 		}
-		if pictures {
-			e.ErrorMap = e.neighborError()
+		if maps != nil {
+			e.ErrorMap = make([]float64, len(maps[i].Error))
+			for j, v := range maps[i].Error {
+				e.ErrorMap[j] = float64(v)
+			}
 		}
 		examples[i] = e
 	}
 	return examples, nil
-}
-
-// neighborError returns the mean over the neighbours of differenceMap.
-func (e *Example) neighborError() []float64 {
-	m := make([]float64, e.Shape.H*e.Shape.W)
-	for _, nb := range e.Neighbors {
-		for i, v := range differenceMap(e.Shape, e.Input, nb.Image) {
-			m[i] += v
-		}
-	}
-	for i := range m {
-		m[i] /= float64(max(1, len(e.Neighbors)))
-	}
-	return m
 }
 
 // differenceMap returns for each pixel the mean over the channels of |x - y|.
@@ -165,14 +154,19 @@ func (e *Example) check() error {
 		if math.IsNaN(nb.Distance) {
 			return fmt.Errorf("%q: distance to neighbour %d is NaN", e.Name, i+1)
 		}
-		if nb.Image == nil {
-			continue
-		}
-		if err := e.checkImage(fmt.Sprintf("neighbour %d", i+1), nb.Image); err != nil {
-			return err
+		for what, pix := range map[string][]float32{"neighbour": nb.Image, "original": nb.Original} {
+			if pix == nil {
+				continue
+			}
+			if err := e.checkImage(fmt.Sprintf("%s %d", what, i+1), pix); err != nil {
+				return err
+			}
 		}
 	}
 	pixels := e.Shape.H * e.Shape.W
+	if e.Heat != nil && (len(e.Heat) != pixels || !(e.HeatTop > e.HeatLow)) {
+		return fmt.Errorf("%q: heat has %d values from %v to %v, want %d", e.Name, len(e.Heat), e.HeatLow, e.HeatTop, pixels)
+	}
 	if e.ErrorMap != nil && len(e.ErrorMap) != pixels {
 		return fmt.Errorf("%q: error map has %d values, want %d", e.Name, len(e.ErrorMap), pixels)
 	}

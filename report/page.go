@@ -25,6 +25,9 @@ const (
 	// pictureSide is how large a picture is shown, in CSS pixels, about.
 	pictureSide = 104
 
+	// largeFactor is how much larger the pictures of a page with Large are.
+	largeFactor = 2
+
 	// crispSide is the size below which pictures are enlarged by a whole
 	// factor, so that each of their pixels is a square.
 	crispSide = 48
@@ -180,18 +183,22 @@ func (p *Page) addPictures(v *view) error {
 		}
 	}
 	top := errorTop(maps)
-	for side := maxThumbnail; ; side /= 2 {
+	large := 1
+	if p.Large {
+		large = largeFactor
+	}
+	for side := large * maxThumbnail; ; side /= 2 {
 		v.Groups = nil
 		size := 0
 		for _, g := range p.Groups {
-			gv, n, err := newGroupView(g, side, top)
+			gv, n, err := newGroupView(g, side, large, top)
 			if err != nil {
 				return err
 			}
 			size += n
 			v.Groups = append(v.Groups, gv)
 		}
-		if size <= examples*exampleBytes || side <= minThumbnail {
+		if size <= examples*exampleBytes*large*large || side <= minThumbnail {
 			break
 		}
 	}
@@ -204,10 +211,10 @@ func (p *Page) addPictures(v *view) error {
 	return err
 }
 
-func newGroupView(g Group, side int, top float64) (gv groupView, size int, err error) {
+func newGroupView(g Group, side, large int, top float64) (gv groupView, size int, err error) {
 	gv = groupView{Title: clean(g.Title), Note: clean(g.Note)}
 	for i := range g.Examples {
-		e, err := newExampleView(&g.Examples[i], side, top)
+		e, err := newExampleView(&g.Examples[i], side, large, top)
 		if err != nil {
 			return gv, 0, err
 		}
@@ -219,7 +226,7 @@ func newGroupView(g Group, side int, top float64) (gv groupView, size int, err e
 	return gv, size, nil
 }
 
-func newExampleView(e *Example, side int, top float64) (exampleView, error) {
+func newExampleView(e *Example, side, large int, top float64) (exampleView, error) {
 	v := exampleView{
 		Name: shortName(e.Name),
 		Values: []Fact{
@@ -242,7 +249,7 @@ func newExampleView(e *Example, side int, top float64) (exampleView, error) {
 	}
 	v.Nearest = strings.Join(names, ", ")
 	for _, t := range e.tiles(shownNeighbors, top) {
-		pic, err := t.view(e.Shape, side)
+		pic, err := t.view(e.Shape, side, large)
 		if err != nil {
 			return v, fmt.Errorf("%q: %s: %w", e.Name, t.title, err)
 		}
@@ -252,7 +259,7 @@ func newExampleView(e *Example, side int, top float64) (exampleView, error) {
 }
 
 // view encodes the tile with its longer side at most side pixels.
-func (t tile) view(s dataset.Shape, side int) (pictureView, error) {
+func (t tile) view(s dataset.Shape, side, large int) (pictureView, error) {
 	small := fitting(s, side)
 	src, err := dataURI(t.draw(small))
 	if err != nil {
@@ -263,7 +270,7 @@ func (t tile) view(s dataset.Shape, side int) (pictureView, error) {
 		v.Alt += ", " + t.detail
 	}
 	long := max(small.H, small.W)
-	zoom := pictureSide / float64(long)
+	zoom := float64(large*pictureSide) / float64(long)
 	if v.Crisp = long < crispSide; v.Crisp {
 		zoom = math.Round(zoom)
 	}

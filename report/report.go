@@ -41,6 +41,7 @@ type Page struct {
 	Classes []string    // the class of each, or the kind of defect; nil where unknown
 
 	Groups []Group // pictures, in the order shown
+	Large  bool    // pictures are shown larger, where they are few
 }
 
 // A Fact is a line of the list that says how the numbers came about.
@@ -64,7 +65,7 @@ func New(title string, s *nln.Scorer) *Page {
 		p.Calibration = append(p.Calibration, cal.Score(parts, i).Score)
 	}
 	p.Facts = []Fact{
-		{"Image size", s.Model().Shape().String()},
+		{"Image size", s.Shape().String()},
 		{"Latent size L", strconv.Itoa(s.Model().LatentDim())},
 		{"Neighbours K", strconv.Itoa(cfg.K)},
 		{"Alpha, the weight of the error", weight(cfg.Alpha)},

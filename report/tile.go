@@ -20,7 +20,20 @@ func (e *Example) tiles(neighbors int, top float64) []tile {
 	if e.Reconstruction != nil {
 		tiles = append(tiles, tile{title: "reconstruction", draw: e.picture(e.Reconstruction)})
 	}
+	if e.Heat != nil {
+		tiles = append(tiles, tile{title: "where novel", draw: func(t dataset.Shape) image.Image {
+			plane := dataset.Shape{C: 1, H: e.Shape.H, W: e.Shape.W}
+			return Heat(t, reduce(e.Shape, t, e.Input), reduce(plane, dataset.Shape{C: 1, H: t.H, W: t.W}, e.Heat), e.HeatLow, e.HeatTop)
+		}})
+	}
 	for i, nb := range e.Neighbors[:min(neighbors, len(e.Neighbors))] {
+		if nb.Original != nil {
+			tiles = append(tiles, tile{
+				title:  fmt.Sprintf("normal %d", i+1),
+				detail: "distance " + number(nb.Distance),
+				draw:   e.picture(nb.Original),
+			})
+		}
 		if nb.Image != nil {
 			tiles = append(tiles, tile{
 				title:  fmt.Sprintf("neighbour %d", i+1),

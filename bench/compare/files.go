@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -76,9 +77,13 @@ func (r *runner) smallFiles(ctx context.Context, f folder, threads int) error {
 
 // scoring measures nlnctl score of what, which writes its rows to a file.
 func (r *runner) scoring(ctx context.Context, name string, f folder, threads int, rows, what string) (workload.Stage, error) {
+	return r.scoringWith(ctx, name, r.dir(f), threads, rows, what)
+}
+
+func (r *runner) scoringWith(ctx context.Context, name, dir string, threads int, rows string, what ...string) (workload.Stage, error) {
 	start := time.Now()
-	_, state, err := launch(ctx, threads, r.program("nlnctl"), "score", "-q", "--threads", strconv.Itoa(threads),
-		"-m", filepath.Join(r.dir(f), workload.BundleDir), "-o", rows, what)
+	_, state, err := launch(ctx, threads, append([]string{r.program("nlnctl"), "score", "-q", "--threads", strconv.Itoa(threads),
+		"-m", filepath.Join(dir, workload.BundleDir), "-o", rows}, what...)...)
 	if err != nil {
 		return workload.Stage{}, err
 	}
@@ -114,43 +119,55 @@ func middle(turns []results.Files) results.Files {
 	return f
 }
 
-// largeFiles measures decoding pictures of a megapixel, and what the command says to them.
-func (r *runner) largeFiles(ctx context.Context, f folder, threads int) error {
-	if err := r.prepare(ctx, f); err != nil {
-		return err
-	}
+// largePasses is how often the large files are scored, so that the start hardly counts.
+const largePasses = 20
+
+// largeFiles measures scoring pictures of a megapixel, which are resized to 128x128,
+// with a model that has seen some of them: the command and its stages in turn.
+func (r *runner) largeFiles(ctx context.Context, threads int) error {
 	dir := filepath.Join(r.work, fmt.Sprintf("megapixels-%d", r.plan.large))
 	if err := r.make(ctx, dir, "-task", "megapixels", "-count", strconv.Itoa(r.plan.large)); err != nil {
 		return err
 	}
+	model := filepath.Join(dir, "model")
+	if _, err := os.Stat(filepath.Join(model, workload.BundleDir)); err != nil {
+		if err := os.MkdirAll(model, 0o755); err != nil {
+			return fmt.Errorf("compare: %w", err)
+		}
+		_, _, err := launch(ctx, r.processors(), r.program("nlnctl"), "train", "-q", "--data", "folder:"+filepath.Join(dir, "jpeg"),
+			"--size", "128", "--preset", "fast", "--batch", "8", "--steps", "20", "-o", filepath.Join(model, workload.BundleDir))
+		if err != nil {
+			return err
+		}
+	}
+	rows := filepath.Join(r.work, "rows.jsonl")
 	for _, kind := range []string{"png", "jpeg"} {
-		found := results.Files{Name: strings.ToUpper(kind) + " of 1024x1024, colour", Count: r.plan.large, Threads: threads}
+		files := filepath.Join(dir, kind)
+		found := results.Files{Name: strings.ToUpper(kind) + " of 1024x1024, colour", Count: r.plan.large * largePasses, Threads: threads}
 		var turns []results.Files
+		var whole, slow []float64
 		for range 3 {
 			turn := found
 			var err error
-			if turn.Stages, err = r.stages(ctx, threads, "-pictures", filepath.Join(dir, kind)); err != nil {
+			if turn.Start, err = r.scoringWith(ctx, "start", model, threads, rows, filepath.Join(files, "000."+kind)); err != nil {
+				return err
+			}
+			if turn.Whole, err = r.scoringWith(ctx, "all together", model, threads, rows, slices.Repeat([]string{files}, largePasses)...); err != nil {
+				return err
+			}
+			if turn.Stages, err = r.stages(ctx, threads, "-dir", model, "-pictures", files, "-passes", strconv.Itoa(largePasses), "-rows", rows); err != nil {
 				return err
 			}
 			turns = append(turns, turn)
+			whole, slow = append(whole, turn.Whole.Seconds), append(slow, turn.Slowest())
 		}
 		found = middle(turns)
-		found.Refused = r.refusal(ctx, f, filepath.Join(dir, kind))
-		r.say("files/megapixel/%s/threads%d: %.1f decoded a second", kind, threads, float64(found.Count)/found.Stages[0].Seconds)
+		found.Ratio = results.Over(whole, slow)
+		r.say("files/megapixel/%s/threads%d: %.1f a second, %.2f times the slowest stage, %.2f times the bound", kind, threads,
+			float64(found.Count)/found.Whole.Seconds, found.Ratio.Median, found.Whole.Seconds/found.Bound(threads))
 		r.found.Files = append(r.found.Files, found)
 	}
 	return nil
-}
-
-// refusal returns why the command does not score pictures. The models there are
-// take one size, a small one, and nothing is resized.
-func (r *runner) refusal(ctx context.Context, f folder, dir string) string {
-	out, _, err := launch(ctx, r.processors(), r.program("nlnctl"), "score", "-q", "-m", filepath.Join(r.dir(f), workload.BundleDir), dir)
-	line, _, _ := strings.Cut(string(out), "\n")
-	if err == nil || !strings.Contains(line, `"wrong-size"`) {
-		return "decoded only: this program has no model for such pictures"
-	}
-	return "decoded only: a model takes images of one size, and `nlnctl score` gives each of another the status `wrong-size`"
 }
 
 // stream measures the memory of the command while it scores a folder many times over.

@@ -166,7 +166,7 @@ func (r *runner) all(ctx context.Context, quick bool, wanted func(string) bool) 
 		{"start/" + wide.name(), func() error { return r.starts(ctx, wide) }, true},
 		{"files/28x28x1/threads1", func() error { return r.smallFiles(ctx, small, 1) }, true},
 		{"files/28x28x1/threads2", func() error { return r.smallFiles(ctx, small, r.processors()) }, false},
-		{"files/megapixel", func() error { return r.largeFiles(ctx, small, r.processors()) }, false},
+		{"files/megapixel", func() error { return r.largeFiles(ctx, r.processors()) }, false},
 		{"stream", func() error { return r.stream(ctx, small) }, false},
 		{"roofline/threads1", func() error { return r.roof(ctx, small, 1) }, false},
 		{"roofline/threads2", func() error { return r.roof(ctx, small, 2) }, true},

@@ -44,6 +44,7 @@ func main() {
 	flag.IntVar(&s.threads, "threads", 1, "threads to compute with")
 	flag.StringVar(&s.pictures, "pictures", "", "folder of image files")
 	flag.StringVar(&s.rows, "rows", "", "what nlnctl score wrote about them, in the same order")
+	flag.IntVar(&s.passes, "passes", 1, "over the image files")
 	count := flag.Int("count", 1, "image files to write")
 	flag.StringVar(&p.source, "source", "", "data set, or synth: for generated images")
 	flag.StringVar(&p.preset, "preset", "paper", "preset of the model")

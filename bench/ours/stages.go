@@ -10,19 +10,24 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/nlnctl/nlnctl/bench/workload"
+	"github.com/nlnctl/nlnctl/bundle"
+	"github.com/nlnctl/nlnctl/cgo/pictures"
+	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
 	"github.com/nlnctl/nlnctl/nln"
 )
 
 // stages are the parts of scoring files, one after the other.
 type stages struct {
-	dir      string // the folder with the bundle; "": decoding only
+	dir      string // the folder with the bundle
+	passes   int    // over the files
 	pictures string // the folder of image files
 	rows     string // what scoring them wrote
 	threads  int
@@ -38,21 +43,21 @@ func (s stages) run(ctx context.Context) (found []workload.Stage, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("stages: %s: %w", s.pictures, err)
 	}
-	size, err := dataset.StatImage(filepath.Join(s.pictures, names[0]))
+	names = slices.Repeat(names, s.passes)
+	b, err := bundle.Open(filepath.Join(s.dir, workload.BundleDir), torch.CPU)
 	if err != nil {
 		return nil, err
 	}
-	set := &dataset.Set{Name: "files", Size: size, Scale: dataset.Scale255}
-	err = stage(&found, "decode", func() (err error) { set.Pix, err = s.decode(names, size); return err })
-	if err != nil || s.dir == "" {
+	defer b.Close()
+	scorer := b.Scorer
+	set := &dataset.Set{Name: "files", Size: scorer.Shape(), Scale: dataset.Scale255}
+	var reading dataset.Reading
+	if b.Manifest.Data.Resize {
+		reading = dataset.Reading{Rows: set.Size.H, Columns: set.Size.W, Decoder: pictures.Vips{}}
+	}
+	if err := stage(&found, "decode", func() (err error) { set.Pix, err = s.decode(names, set.Size, reading); return err }); err != nil {
 		return found, err
 	}
-	w, err := newScorer(s.dir)
-	if err != nil {
-		return found, err
-	}
-	defer w.close()
-	scorer := w.(*scorer).bundle.Scorer
 	if err := stage(&found, "encode, search and compare", func() error { return scoreAll(ctx, scorer, set) }); err != nil {
 		return found, err
 	}
@@ -81,20 +86,19 @@ func cpuSeconds() float64 {
 }
 
 // decode reads all files.
-func (s stages) decode(names []string, size dataset.Shape) ([]uint8, error) {
+func (s stages) decode(names []string, size dataset.Shape, reading dataset.Reading) ([]uint8, error) {
 	pix := make([]uint8, len(names)*size.Len())
 	errs := make([]error, s.threads)
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for t := range s.threads {
 		wg.Go(func() {
+			r := dataset.ImageReader{Reading: reading}
 			for i := int(next.Add(1)) - 1; i < len(names); i = int(next.Add(1)) - 1 {
-				one, err := dataset.ReadImage(filepath.Join(s.pictures, names[i]), size)
-				if err != nil {
+				if err := r.Read(pix[i*size.Len():(i+1)*size.Len()], filepath.Join(s.pictures, names[i]), size); err != nil {
 					errs[t] = err
 					return
 				}
-				copy(pix[i*size.Len():], one)
 			}
 		})
 	}

@@ -119,7 +119,6 @@ type Files struct {
 	Stages  []workload.Stage `json:"stages"`
 	Whole   workload.Stage   `json:"whole"`             // zero where there is no model for such images
 	Ratio   Spread           `json:"ratio"`             // of the whole to the slowest stage
-	Refused string           `json:"refused,omitempty"` // why there is no whole
 }
 
 // Rate returns the files a second of the whole.

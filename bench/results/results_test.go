@@ -48,7 +48,6 @@ func comparison(ratio float64) *Comparison {
 		Files: []Files{
 			{Name: "PNG of 28x28x1", Count: 60000, Threads: 2, Stages: []workload.Stage{{Name: "decode", Seconds: 1, CPU: 2}, {Name: "encode", Seconds: 4, CPU: 7}},
 				Whole: workload.Stage{Name: "all", Seconds: 5, CPU: 9}, Ratio: Spread{1.25, 1.2, 1.3}},
-			{Name: "JPEG", Count: 24, Threads: 2, Stages: []workload.Stage{{Name: "decode", Seconds: 1, CPU: 2}}, Refused: "decoded only"},
 		},
 		Streams: []Stream{{Images: 1000000, Minutes: 3, Early: 300, Late: 310, Peak: 320}},
 		Roofs:   []Roof{{Threads: 1, GEMM: 100, Copy: 10, Stages: []RoofStage{{Name: "dense", FLOP: 1e9, Bytes: 1e6, Seconds: .02}}}},
