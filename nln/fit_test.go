@@ -331,10 +331,10 @@ func TestProgress(t *testing.T) {
 			stages[stage] = total
 		}
 	})
-	if want := []int{25, 50, 50, 25, 50, 75, 100, 120}; !slices.Equal(got, want) {
+	if want := []int{25, 50, 50, 25, 50, 75, 100, 120, 25, 50, 75, 100, 120}; !slices.Equal(got, want) {
 		t.Errorf("progress %v, want %v", got, want)
 	}
-	if want := map[string]int{"index": testTrain, "local": testTrain, "calibrate": testCalib}; !reflect.DeepEqual(stages, want) {
+	if want := map[string]int{"index": testTrain, "local": testTrain, "calibrate": testCalib, "maps": testCalib}; !reflect.DeepEqual(stages, want) {
 		t.Errorf("stages %v, want %v", stages, want)
 	}
 }

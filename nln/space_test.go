@@ -227,8 +227,12 @@ func TestSpacesCostNothingUnlessKept(t *testing.T) {
 	} {
 		m := newTwin()
 		s := fitTwin(t, m, nln.NewExact(testLatent), func(cfg *nln.Config) { cfg.Spaces, cfg.Space = c.spaces, c.space })
+		maps := 0 // images whose maps Fit learns from, as Score does
+		if slices.Contains(s.Config().Spaces, nln.SpaceImage) {
+			maps = testCalib
+		}
 		for _, network := range []string{"q", "f_con"} {
-			if got, want := m.calls[network], testTrain*c.index[network]+testCalib*c.calib[network]; got != want {
+			if got, want := m.calls[network], testTrain*c.index[network]+testCalib*c.calib[network]+maps*c.own[network]; got != want {
 				t.Errorf("spaces %q: Fit ran %s on %d images, want %d", c.spaces, network, got, want)
 			}
 		}

@@ -29,6 +29,7 @@ import (
 // options are what the command line says.
 type options struct {
 	quick, check bool
+	update       bool
 	render       bool
 	only, out    string
 	again        int
@@ -40,6 +41,7 @@ func main() {
 	var o options
 	flag.BoolVar(&o.quick, "quick", false, "a part, with fewer turns")
 	flag.StringVar(&o.only, "only", "", "only cases whose names match `REGEXP`")
+	flag.BoolVar(&o.update, "update", false, "put the cases of -only in the place of those that are kept")
 	flag.StringVar(&o.out, "out", "", "write to this `FOLDER` (default: the repository, or build/bench/part for a part)")
 	flag.BoolVar(&o.check, "check", false, "compare a part with the ratios in the repository instead of writing")
 	flag.BoolVar(&o.render, "render", false, "measure nothing, and write the page of the numbers that are kept")
@@ -94,6 +96,8 @@ func run(ctx context.Context, o options) error {
 func (r *runner) save(o options) error {
 	switch {
 	case o.out != "":
+	case o.update:
+		o.out = "."
 	case o.quick || o.only != "":
 		o.out = filepath.Join(o.work, "part")
 	default:
@@ -103,7 +107,11 @@ func (r *runner) save(o options) error {
 	if err != nil {
 		return err
 	}
-	all.Comparison = r.found
+	if o.update && all.Comparison != nil {
+		all.Comparison.Update(r.found)
+	} else {
+		all.Comparison = r.found
+	}
 	if err := all.Save(o.out); err != nil {
 		return err
 	}

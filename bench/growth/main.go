@@ -20,6 +20,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,12 +32,13 @@ import (
 func main() {
 	quick := flag.Bool("quick", false, "a part: up to 10^5 vectors")
 	work := flag.String("work", "build/bench", "`FOLDER` in which bench/compare prepares")
+	only := flag.String("only", "", "measure only curves over axes that match `REGEXP`, and put them in the place of those that are kept")
 	out := flag.String("out", "", "write to this `FOLDER` (default: the repository, or build/bench/part for a part)")
 	one := flag.String("point", "", "measure this one, as JSON, and print it")
 	dir := flag.String("dir", "", "the prepared `FOLDER` of -point")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, *quick, *work, *out, *one, *dir)
+	err := run(ctx, *quick, *only, *work, *out, *one, *dir)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -43,7 +46,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, quick bool, work, out, one, dir string) error {
+func run(ctx context.Context, quick bool, only, work, out, one, dir string) error {
 	if one != "" {
 		return printPoint(ctx, one, dir)
 	}
@@ -57,10 +60,19 @@ func run(ctx context.Context, quick bool, work, out, one, dir string) error {
 			out = filepath.Join(work, "part")
 		}
 	}
+	axes, err := regexp.Compile(only)
+	if err != nil {
+		return fmt.Errorf("growth: -only: %w", err)
+	}
 	start := time.Now()
 	g := &results.Growth{Stamp: results.NewStamp(strings.Join(append([]string{"growth"}, os.Args[1:]...), " "))}
-	if g.Points, err = curves(ctx, quick, dir); err != nil {
+	if g.Points, err = curves(ctx, quick, dir, axes); err != nil {
 		return err
+	}
+	if only != "" {
+		if g.Points, err = beside(out, g.Points, axes); err != nil {
+			return err
+		}
 	}
 	g.Fits, g.Crossings = fits(g.Points), crossings(g.Points)
 	g.Minutes = time.Since(start).Minutes()
@@ -136,9 +148,23 @@ func all(quick bool) []curve {
 // point would take longer.
 const patience = 150.
 
-// curves measures all points.
-func curves(ctx context.Context, quick bool, dir string) (points []results.Point, err error) {
+// beside returns the points that are kept in a folder, but for those over some axes,
+// and the new ones.
+func beside(out string, points []results.Point, axes *regexp.Regexp) ([]results.Point, error) {
+	kept, err := results.Read(out)
+	if err != nil || kept.Growth == nil {
+		return points, err
+	}
+	old := slices.DeleteFunc(kept.Growth.Points, func(p results.Point) bool { return axes.MatchString(p.Axis) })
+	return append(old, points...), nil
+}
+
+// curves measures the points of all curves over axes that match.
+func curves(ctx context.Context, quick bool, dir string, axes *regexp.Regexp) (points []results.Point, err error) {
 	for _, c := range all(quick) {
+		if !axes.MatchString(c.axis) {
+			continue
+		}
 		for _, kind := range c.kinds {
 			var last results.Point
 			for _, x := range c.values {

@@ -49,6 +49,33 @@ type Comparison struct {
 	Files   []Files  `json:"files"`
 	Streams []Stream `json:"streams"`
 	Roofs   []Roof   `json:"roofs"`
+
+	Again []Stamp `json:"again,omitempty"` // runs that measured a part of it anew
+}
+
+// Update puts what a run of a part found in the place of what stood there.
+func (c *Comparison) Update(part *Comparison) {
+	c.Data = replaced(c.Data, part.Data, func(d Data) string { return d.Name })
+	c.Cases = replaced(c.Cases, part.Cases, func(d Case) string { return d.Name })
+	c.Checks = replaced(c.Checks, part.Checks, func(d Check) string { return d.Name + " " + d.Way })
+	c.Peaks = replaced(c.Peaks, part.Peaks, func(p Peak) string { return p.Name })
+	c.Starts = replaced(c.Starts, part.Starts, func(s Start) string { return s.Name })
+	c.Files = replaced(c.Files, part.Files, func(f Files) string { return fmt.Sprint(f.Name, f.Threads) })
+	c.Streams = replaced(c.Streams, part.Streams, func(s Stream) string { return fmt.Sprint(s.Images) })
+	c.Roofs = replaced(c.Roofs, part.Roofs, func(r Roof) string { return fmt.Sprint(r.Threads) })
+	c.Again = append(c.Again, part.Stamp)
+}
+
+// replaced returns old with those of another key of new in their places, or behind.
+func replaced[T any](old, new []T, key func(T) string) []T {
+	for _, v := range new {
+		if i := slices.IndexFunc(old, func(o T) bool { return key(o) == key(v) }); i >= 0 {
+			old[i] = v
+		} else {
+			old = append(old, v)
+		}
+	}
+	return old
 }
 
 // Data is what a case was measured on.
@@ -117,8 +144,8 @@ type Files struct {
 	Threads int              `json:"threads"`
 	Start   workload.Stage   `json:"start"` // of the command: an image alone
 	Stages  []workload.Stage `json:"stages"`
-	Whole   workload.Stage   `json:"whole"`             // zero where there is no model for such images
-	Ratio   Spread           `json:"ratio"`             // of the whole to the slowest stage
+	Whole   workload.Stage   `json:"whole"` // zero where there is no model for such images
+	Ratio   Spread           `json:"ratio"` // of the whole to the slowest stage
 }
 
 // Rate returns the files a second of the whole.

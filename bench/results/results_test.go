@@ -70,7 +70,6 @@ func TestRender(t *testing.T) {
 		"| train/paper/28x28x1/L32/threads1 | 300 | 400 | 350 | met |",
 		"| start | 60000 | 0.500 (0.400-0.600) | 80.0 of 260 | met, met |",
 		"| 60000 PNG of 28x28x1 | 2 | 12,000 | **1.25** (1.20-1.30) | 1.15 missed | 1.11 |",
-		"24 JPEG: decoded only",
 		"| 1000000 | 3.00 | 300 | 310 | 320 | met |",
 		"| dense | 20.0 | 50.0 | 0.0500 | arithmetic | 50 % |",
 		"| N | exact search | -0.99 | 100,000 |",
@@ -166,5 +165,13 @@ func TestProcessor(t *testing.T) {
 	name, vectors := processor("processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC\nflags\t\t: fpu sse2 avx2 avx512f\n\nprocessor\t: 1\n")
 	if name != "AMD EPYC (AuthenticAMD, family 25, model 1)" || vectors != "avx512f" {
 		t.Errorf("%q, %q", name, vectors)
+	}
+}
+
+func TestUpdate(t *testing.T) {
+	c := &Comparison{Cases: []Case{{Name: "a", Unit: "1"}, {Name: "b"}}, Files: []Files{{Name: "png", Threads: 1}, {Name: "png", Threads: 2}}}
+	c.Update(&Comparison{Stamp: Stamp{Commit: "new"}, Cases: []Case{{Name: "c"}, {Name: "a", Unit: "2"}}, Files: []Files{{Name: "png", Threads: 2, Count: 7}}})
+	if len(c.Cases) != 3 || c.Cases[0].Unit != "2" || c.Cases[2].Name != "c" || len(c.Files) != 2 || c.Files[1].Count != 7 || c.Again[0].Commit != "new" {
+		t.Errorf("%+v", c)
 	}
 }
