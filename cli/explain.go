@@ -75,16 +75,14 @@ func newExplainer(b *bundle.Bundle, r dataset.Reading) *explainer {
 func (e *explainer) write(ctx context.Context, page string, paths []string) error {
 	p := report.New("Why: "+strings.Join(baseNames(paths), ", "), e.scorer)
 	p.Large = true
-	g := report.Group{Title: "Images", Note: e.note()}
+	g := report.Group{Title: "Beside normal ones", Note: e.note()}
 	for _, path := range paths {
 		ex, err := e.example(ctx, path)
 		if err != nil {
 			return err
 		}
 		p.Scores = append(p.Scores, ex.Score)
-		for _, f := range e.shares(ex.Score) {
-			p.Facts = append(p.Facts, report.Fact{Name: filepath.Base(path) + ": " + f.Name, Value: f.Value})
-		}
+		ex.More = e.shares(ex.Score)
 		g.Examples = append(g.Examples, ex)
 	}
 	p.Groups = []report.Group{g}
@@ -106,18 +104,16 @@ func (e *explainer) note() string {
 	return "The model looks at patches. neighbour 1 to 3 have in the place of each patch the decoding of its nearest normal patches; normal 1 to 3 are the images from which come the nearest of the patch that is farthest from all, which is named below."
 }
 
-// shares says how much of the score each term makes, after scaling and weighing.
+// shares says how much of the score each term makes, scaled by its range over
+// normal images and weighed.
 func (e *explainer) shares(s nln.Score) []report.Fact {
 	cal, alpha := e.scorer.Calibration(), e.scorer.Config().Alpha
 	if cal.Policy().Rank == nln.ScoreLocal {
-		return []report.Fact{{Name: "score", Value: fmt.Sprintf("%.4g, the local score alone", s.Score)}}
-	}
-	fact := func(name string, weight, term float64, r nln.Range) report.Fact {
-		return report.Fact{Name: name, Value: fmt.Sprintf("%.4g = %.4g of (%.4g - %.4g) / %.4g", weight*r.Scale(term), weight, term, r.Min, r.Max-r.Min)}
+		return []report.Fact{{Name: "score", Value: "is local"}}
 	}
 	return []report.Fact{
-		fact("share of the error", alpha, s.Error, cal.ErrorRange()),
-		fact("share of the distance", 1-alpha, s.Distance, cal.DistanceRange()),
+		{Name: "error's share", Value: fmt.Sprintf("%.3g", alpha*cal.ErrorRange().Scale(s.Error))},
+		{Name: "distance's share", Value: fmt.Sprintf("%.3g", (1-alpha)*cal.DistanceRange().Scale(s.Distance))},
 	}
 }
 

@@ -8,9 +8,10 @@ import (
 func TestRowFieldsStandUnderTheirNames(t *testing.T) {
 	threshold, within := 0.5, 1
 	full := &row{Image: "a", Status: statusOK, Model: "m", numbers: &numbers{Recon: 1, Error: 2, Distance: 3, Local: 4, LocalP: .45, Score: 5, P: .6,
-		Novel: true, Threshold: &threshold, Neighbors: []int64{7, 8}, NeighborImages: []string{"x", "y z"}, Within: &within}}
+		Novel: true, Threshold: &threshold, Neighbors: []int64{7, 8}, NeighborImages: []string{"x", "y z"}, Within: &within,
+		Regions: []region{{X: 1, Y: 2, Width: 3, Height: 4}, {X: 5}}}}
 	want := map[string]string{"image": "a", "status": "ok", "reason": "", "recon": "1", "error": "2", "distance": "3", "local": "4", "local_p": "0.45",
-		"score": "5", "p": "0.6", "novel": "true", "threshold": "0.5", "neighbors": "7 8", "neighbor_images": "x|y z", "within": "1", "model": "m"}
+		"score": "5", "p": "0.6", "novel": "true", "threshold": "0.5", "neighbors": "7 8", "neighbor_images": "x|y z", "within": "1", "regions": "1 2 3 4|5 0 0 0", "model": "m"}
 	if len(want) != len(csvHeader) {
 		t.Fatalf("%d columns, want %d", len(csvHeader), len(want))
 	}

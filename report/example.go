@@ -15,6 +15,7 @@ type Example struct {
 	Class string    // or the kind of defect; empty: unknown
 	Novel *bool     // the truth; nil: unknown
 	Score nln.Score // with the verdict
+	More  []Fact    // shown below the parts of the score
 
 	Shape          dataset.Shape // of every image here
 	Input          []float32     // len Shape.Len(), order C, H, W, values in [0, 1]

@@ -46,6 +46,7 @@ var pageTemplate = template.Must(template.New("page").Parse(pageSource))
 // A view is what the template shows, all in words and addresses.
 type view struct {
 	Title, Summary string
+	Large          bool // the pictures come first
 	Style          template.CSS
 	Facts          []Fact
 	Warnings       []string
@@ -115,6 +116,7 @@ func (p *Page) view() (*view, error) {
 		AUROC: p.aurocTable(),
 		Alpha: weight(p.Policy.Alpha),
 		Truth: p.Novel != nil,
+		Large: p.Large,
 	}
 	for _, protocol := range p.protocols() {
 		v.Protocols = append(v.Protocols, shortName(protocol))
@@ -239,6 +241,7 @@ func newExampleView(e *Example, side, large int, top float64) (exampleView, erro
 			{"recon. error", number(e.Score.Recon)},
 		},
 	}
+	v.Values = append(v.Values, e.More...)
 	if e.Class != "" {
 		v.Class = "class " + shortName(e.Class)
 	}

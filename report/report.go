@@ -41,7 +41,7 @@ type Page struct {
 	Classes []string    // the class of each, or the kind of defect; nil where unknown
 
 	Groups []Group // pictures, in the order shown
-	Large  bool    // pictures are shown larger, where they are few
+	Large  bool    // pictures are shown first and larger, where they are few
 }
 
 // A Fact is a line of the list that says how the numbers came about.

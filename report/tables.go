@@ -265,7 +265,13 @@ func (p *Page) summary() (string, error) {
 	}
 	if p.Novel == nil {
 		if math.IsInf(p.Threshold, 1) {
+			if len(p.Scores) == 1 {
+				return "One image is scored; the threshold is infinite, so it is not flagged.", nil
+			}
 			return fmt.Sprintf("%s images are scored; the threshold is infinite, so none is flagged.", count(len(p.Scores))), nil
+		}
+		if len(p.Scores) == 1 {
+			return map[int]string{0: "The image is not flagged as novel.", 1: "The image is flagged as novel."}[p.flagged()], nil
 		}
 		return fmt.Sprintf("%s of %s images (%s) are flagged as novel.",
 			count(p.flagged()), count(len(p.Scores)), percent(p.flagged(), len(p.Scores))), nil
