@@ -1,11 +1,11 @@
 // Package metrics measures how well scores separate novel from normal images.
 //
 // [AUROC] is the measure of the paper and [DeLong] gives it a confidence
-// interval; [ROC] has the points to plot, [AveragePrecision] the other usual
-// summary, [Youden] and [IoU] the segmentation measure.
+// interval; [ROC] has the points to plot, [AveragePrecision] and [F1Max] other
+// usual summaries, [Youden] and [IoU] the segmentation measure.
 //
-// In every function scores[i] belongs to novel[i], larger scores mean more
-// novel, and neither slice is changed. Infinite scores are compared as any
+// In every function of scores, scores[i] belongs to novel[i], larger scores mean
+// more novel, and neither slice is changed. Infinite scores are compared as any
 // other; a NaN score, slices of unequal length and a set of one class alone
 // ([ErrOneClass]) are errors. No result depends on the order of the images.
 package metrics
@@ -76,18 +76,6 @@ func rank(op string, scores []float64, novel []bool) (ranking, error) {
 	return r, nil
 }
 
-// auroc returns the Mann-Whitney statistic over the number of pairs. It counts
-// half pairs in integers, so that nothing is rounded before the division: the
-// count stays below 2^63 up to 2^31 images of each class.
-func (r ranking) auroc() float64 {
-	var halves, below int // below: normal images with a smaller score
-	for _, t := range r.ties {
-		halves += t.novel * (2*below + t.norm)
-		below += t.norm
-	}
-	return float64(halves) / 2 / (float64(r.novel) * float64(r.norm))
-}
-
 // AUROC returns the area under the receiver operating characteristic: the
 // chance that a novel image scores above a normal one, ties counting one half,
 //
@@ -101,7 +89,7 @@ func AUROC(scores []float64, novel []bool) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return r.auroc(), nil
+	return r.descent().auroc(), nil
 }
 
 // A Point is one point of a receiver operating characteristic: the rates when
@@ -123,7 +111,7 @@ func ROC(scores []float64, novel []bool) ([]Point, error) {
 	points := make([]Point, 1, len(r.ties)+1)
 	points[0].Threshold = math.Inf(1)
 	var tp, fp int
-	for _, t := range slices.Backward(r.ties) {
+	for t := range r.descent().ties {
 		tp += t.novel
 		fp += t.norm
 		points = append(points, Point{
@@ -149,12 +137,5 @@ func AveragePrecision(scores []float64, novel []bool) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	var ap float64
-	var tp, called int
-	for _, t := range slices.Backward(r.ties) {
-		tp += t.novel
-		called += t.novel + t.norm
-		ap += float64(t.novel) / float64(r.novel) * (float64(tp) / float64(called))
-	}
-	return ap, nil
+	return r.descent().averagePrecision(), nil
 }

@@ -36,7 +36,7 @@ func DeLong(scores []float64, novel []bool, level float64) (auc, lo, hi float64,
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	auc = r.auroc()
+	auc = r.descent().auroc()
 	tail := (1 - level) / 2
 	switch pairs := float64(min(r.novel, r.norm)); {
 	case auc == 1:

@@ -3,7 +3,6 @@ package metrics
 import (
 	"fmt"
 	"math"
-	"slices"
 )
 
 // A Cut is a threshold with what it does: images (or pixels) that score
@@ -13,6 +12,13 @@ type Cut struct {
 	FPR, TPR  float64
 	IoU       float64 // see [IoU]
 }
+
+// F1 returns the harmonic mean of precision and recall (which is TPR),
+//
+//	2 TP / (2 TP + FP + FN) = 2 IoU / (1 + IoU)
+//
+// also known as Dice's coefficient.
+func (c Cut) F1() float64 { return 2 * c.IoU / (1 + c.IoU) }
 
 // Youden returns the score that, taken as threshold, has the largest TPR - FPR
 // (Youden's J); of equal ones the highest. J is compared in whole numbers, so
@@ -25,23 +31,21 @@ func Youden(scores []float64, novel []bool) (Cut, error) {
 	if err != nil {
 		return Cut{}, err
 	}
-	var best Cut
-	var tp, fp int
-	bestJ := math.MinInt
-	for _, t := range slices.Backward(r.ties) {
-		tp += t.novel
-		fp += t.norm
-		if j := tp*r.norm - fp*r.novel; j > bestJ {
-			bestJ = j
-			best = Cut{
-				Threshold: t.score,
-				FPR:       float64(fp) / float64(r.norm),
-				TPR:       float64(tp) / float64(r.novel),
-				IoU:       float64(tp) / float64(r.novel+fp),
-			}
-		}
+	return r.descent().youden(), nil
+}
+
+// F1Max returns the score that, taken as threshold, has the largest [Cut.F1]; of
+// equal ones the highest. It has the largest IoU too, since F1 grows with it. As
+// with [Youden], the threshold is chosen with the labels in hand.
+//
+// Scikit-learn's precision_recall_curve has the same thresholds; where F1 is the
+// same at several, an argmax over it gives the lowest.
+func F1Max(scores []float64, novel []bool) (Cut, error) {
+	r, err := rank("f1max", scores, novel)
+	if err != nil {
+		return Cut{}, err
 	}
-	return best, nil
+	return r.descent().f1max(), nil
 }
 
 // IoU returns the intersection over union of what is novel and what scores
