@@ -2,7 +2,9 @@
 //
 // [AUROC] is the measure of the paper and [DeLong] gives it a confidence
 // interval; [ROC] has the points to plot, [AveragePrecision] and [F1Max] other
-// usual summaries, [Youden] and [IoU] the segmentation measure.
+// usual summaries, [Youden] and [IoU] the segmentation measure. [Pixels] has
+// these for the pixels of many images, and AUPRO; [Regions] finds the connected
+// components of a mask.
 //
 // In every function of scores, scores[i] belongs to novel[i], larger scores mean
 // more novel, and neither slice is changed. Infinite scores are compared as any
@@ -21,10 +23,11 @@ import (
 // or none at all: how well two classes are told apart is then undefined.
 var ErrOneClass = errors.New("need both normal and novel images")
 
-// A tie counts the images that have one score.
+// A tie counts the images, or pixels, that have one score.
 type tie struct {
 	score       float64
 	novel, norm int
+	share       float64 // of pixels alone: how many regions the novel ones make up, in shares of their regions
 }
 
 // A ranking holds the distinct scores of a set, ascending.
