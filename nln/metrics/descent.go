@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"fmt"
 	"iter"
 	"math"
 	"slices"
@@ -101,33 +100,4 @@ func (d descent) at(threshold float64) Cut {
 		fp += t.norm
 	}
 	return d.cut(threshold, tp, fp)
-}
-
-// aupro returns the area under the curve of the mean share of a region against
-// the false-positive rate, up to the rate limit, over limit; regions is how many
-// regions there are.
-func (d descent) aupro(limit float64, regions int) float64 {
-	end := limit * float64(d.norm) // in normal pixels
-	var area, share float64        // share: summed over the regions
-	fp := 0
-	for t := range d.ties {
-		from, width := share, float64(t.norm)
-		share += t.share
-		if left := end - float64(fp); width > left {
-			// The limit lies between two thresholds.
-			area += left * (from + (share-from)*left/width/2)
-			break
-		}
-		area += width * (from + share) / 2
-		fp += t.norm
-	}
-	// At most 1 but for rounding.
-	return min(area/float64(regions)/end, 1)
-}
-
-func checkLimit(limit float64) error {
-	if !(limit > 0 && limit <= 1) {
-		return fmt.Errorf("limit of the false-positive rate is %v, want more than 0 and at most 1", limit)
-	}
-	return nil
 }

@@ -252,6 +252,10 @@ func TestYoudenAndIoU(t *testing.T) {
 	if got, err := metrics.Youden(scores, mask); err != nil || got != want {
 		t.Errorf("Youden = %+v, %v, want %+v", got, err, want)
 	}
+	want = metrics.Cut{Threshold: .3, FPR: .5, TPR: 1, IoU: 2. / 3}
+	if got, err := metrics.F1Max(scores, mask); err != nil || got != want || !near(got.F1(), .8, tol) {
+		t.Errorf("F1Max = %+v, F1 %v, %v, want %+v, F1 .8", got, got.F1(), err, want)
+	}
 	if got, err := metrics.IoU(scores, mask, .3); err != nil || got != 2./3 {
 		t.Errorf("IoU at .3 = %v, %v, want 2/3", got, err)
 	}
@@ -287,6 +291,44 @@ func TestYoudenIsLargest(t *testing.T) {
 	}
 }
 
+// F1Max against every threshold in turn, with F1 from precision and recall.
+func TestF1MaxIsLargest(t *testing.T) {
+	rng := rand.New(rand.NewPCG(15, 16))
+	for i := range 100 {
+		scores, novel := random(rng, 2+rng.IntN(40), 1+rng.IntN(10))
+		got, err := metrics.F1Max(scores, novel)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var best, at float64
+		for _, threshold := range scores {
+			var tp, called, all float64
+			for k, s := range scores {
+				if s >= threshold {
+					called++
+				}
+				if novel[k] {
+					all++
+				}
+				if s >= threshold && novel[k] {
+					tp++
+				}
+			}
+			precision, recall := tp/called, tp/all
+			f1 := 2 * precision * recall / max(precision+recall, tol)
+			if f1 > best+tol || near(f1, best, tol) && threshold > at {
+				best, at = f1, threshold
+			}
+		}
+		if got.Threshold != at || !near(got.F1(), best, tol) {
+			t.Fatalf("set %d: F1Max %+v, F1 %v, want %v at %v", i, got, got.F1(), best, at)
+		}
+		if iou, err := metrics.IoU(scores, novel, at); err != nil || iou != got.IoU {
+			t.Fatalf("set %d: IoU %v, %v, in cut %v", i, iou, err, got.IoU)
+		}
+	}
+}
+
 func TestPercentIncrease(t *testing.T) {
 	const cent = .005 // the expected numbers have two decimals
 	if got := metrics.PercentIncreasePaper(.79, .92); !near(got, 14.13, cent) {
@@ -304,6 +346,7 @@ func TestErrors(t *testing.T) {
 		"average precision": func(s []float64, y []bool) error { _, err := metrics.AveragePrecision(s, y); return err },
 		"delong":            func(s []float64, y []bool) error { _, _, _, err := metrics.DeLong(s, y, .95); return err },
 		"youden":            func(s []float64, y []bool) error { _, err := metrics.Youden(s, y); return err },
+		"f1max":             func(s []float64, y []bool) error { _, err := metrics.F1Max(s, y); return err },
 	}
 	for name, f := range all {
 		for _, c := range []struct {

@@ -5,10 +5,6 @@ import (
 	"math"
 )
 
-// AUPROLimit is the false-positive rate up to which MVTec's evaluation
-// integrates, for [Pixels.AUPRO].
-const AUPROLimit = .3
-
 // maxPixels is how many pixels a Pixels takes: they are counted in 32 bits.
 const maxPixels = math.MaxUint32
 
@@ -17,12 +13,12 @@ const maxPixels = math.MaxUint32
 // may be called at any time, also between two images.
 //
 // Measures are exact but for the rounding of float64: each distinct score is a
-// threshold of its own. For that it keeps every pixel, but not every score. A
-// normal pixel takes 2 to 2.5 bytes, a novel one 8 to 10, and normal pixels no
-// more than 272 KiB for each of the 65,536 ranges that the upper half of a
-// float32 tells apart, about 128 of them for scores between x and 2x: for 10^8
-// pixels less than 250 MB, mostly half of that, and 5 MB beside. It takes at
-// most 2^32-1 pixels. No result depends on the order of the images.
+// threshold of its own. For that every pixel is kept, in 2 to 2.5 bytes if it is
+// normal and 8 to 10 if it is novel, and in 5 MB beside; but normal pixels take no
+// more than 272 KiB for each range of scores whose float32 has the same upper half,
+// of which there are 128 between a score and its double. 10^8 pixels, a fortieth of
+// them novel, take 190 to 240 MB. At most 2^32-1 pixels can be added. No result
+// depends on the order of the images.
 //
 // Pixels that score the threshold of a [Cut] or more are called novel. Scores
 // may be negative or infinite. A Pixels is for one goroutine: measuring orders
@@ -106,8 +102,8 @@ func (p *Pixels) check(scores []float32, mask []byte, h, w int) error {
 		}
 	}
 	if have := p.count.Normal + p.count.Novel; int64(have)+int64(len(scores)) > maxPixels {
-		return fmt.Errorf("%d pixels after %d, at most %d can be measured together: take fewer images or smaller maps",
-			len(scores), have, int64(maxPixels))
+		return fmt.Errorf("%d pixels after %d, at most %d can be measured together: "+
+			"take fewer images or smaller maps", len(scores), have, int64(maxPixels))
 	}
 	return nil
 }
@@ -116,6 +112,9 @@ func (p *Pixels) check(scores []float32, mask []byte, h, w int) error {
 func (p *Pixels) descend(yield func(tie) bool) {
 	for high := len(p.bins) - 1; high >= 0; high-- {
 		b := &p.bins[high]
+		if b.normal == nil && b.novel == nil {
+			continue
+		}
 		b.order(p.scratch)
 		if !b.descend(high, yield) {
 			return
@@ -188,35 +187,10 @@ func (p *Pixels) At(threshold float64) (Cut, error) {
 	return d.at(threshold), nil
 }
 
-// AUPRO returns the normalised area under the per-region overlap (PRO) curve of
-// Bergmann et al., The MVTec Anomaly Detection Dataset (IJCV 129, 2021), between
-// the false-positive rates 0 and limit, in (0, 1]; [AUPROLimit] is theirs:
-//
-//	1/limit * integral from 0 to limit of PRO d FPR
-//	PRO(t) = mean over the regions C of all masks of |C and score >= t| / |C|
-//
-// FPR(t) is the share of the normal pixels, those in no mask, of all images,
-// also of images without a mask, that score t or more. Each distinct score gives
-// a point, (0, 0) is the first, and between them and at the limit the curve is
-// straight. Regions are those of [Regions]. All this is as in MVTec's evaluation
-// program. A perfect map has 1, a constant one limit/2.
-//
-// It errors as AUROC does.
-func (p *Pixels) AUPRO(limit float64) (float64, error) {
-	if err := checkLimit(limit); err != nil {
-		return 0, fmt.Errorf("metrics: pixel aupro: %w", err)
-	}
-	d, err := p.descent("aupro")
-	if err != nil {
-		return 0, err
-	}
-	return d.aupro(limit, p.count.Regions), nil
-}
-
-// NormalThreshold returns the lowest threshold that at most share of the normal
-// pixels reach, in [0, 1): a float32 just above one of their scores. Given maps
-// of normal images alone, which no result is measured on, it is an honest
-// threshold for others, see At. Masked pixels do not count.
+// NormalThreshold returns the lowest float32 that no more than share of the normal
+// pixels score or exceed, such as .01; share is in [0, 1). It lies just above one of
+// their scores. Of maps of normal images on which nothing else is measured it is an
+// honest threshold for other images, see At. Novel pixels do not count.
 //
 // Pixels of one image are alike, so that on new images the share varies more
 // than the number of pixels suggests: the number of images tells how much.
@@ -225,15 +199,17 @@ func (p *Pixels) AUPRO(limit float64) (float64, error) {
 // score +Inf.
 func (p *Pixels) NormalThreshold(share float64) (float64, error) {
 	if !(share >= 0 && share < 1) {
-		return 0, fmt.Errorf("metrics: pixel threshold: share of normal pixels is %v, want at least 0 and less than 1", share)
+		return 0, fmt.Errorf("metrics: pixel threshold: share of normal pixels is %v, want at least 0 and less than 1",
+			share)
 	}
 	if p.count.Normal == 0 {
-		return 0, fmt.Errorf("metrics: pixel threshold: no normal pixels in %d images: add maps of normal images", p.count.Images)
+		return 0, fmt.Errorf("metrics: pixel threshold: no normal pixels in %d images: add maps of normal images",
+			p.count.Images)
 	}
 	reach := 0
 	highest := math.Inf(-1) // score that too many reach
 	for t := range p.descend {
-		if reach += t.norm; t.norm > 0 && float64(reach)/float64(p.count.Normal) > share {
+		if reach += t.norm; float64(reach)/float64(p.count.Normal) > share {
 			highest = t.score
 			break
 		}
