@@ -52,6 +52,7 @@ type Manifest struct {
 	Policy     Policy          `json:"policy"`
 	Index      Index           `json:"index"`               // how it is searched
 	Libraries  json.RawMessage `json:"libraries,omitempty"` // of the core that trained it
+	Edits      []Edit          `json:"edits,omitempty"`     // of what is indexed, since the training
 
 	Files map[string]File `json:"files"`
 }
@@ -80,6 +81,7 @@ type Policy struct {
 	Local     Local    `json:"local"`
 	FPR       float64  `json:"fpr"`
 	Threshold *float64 `json:"threshold,omitempty"` // fixed by hand; else it follows from FPR
+	Trained   *Cut     `json:"trained,omitempty"`   // FPR and Threshold at first, where they were set anew since
 	Spaces    []string `json:"spaces"`              // kept, in order
 	MaxK      int      `json:"max_k"`
 	Batch     int      `json:"batch"`
