@@ -28,6 +28,7 @@ const (
 	exitFailure     = 1   // something went wrong; standard error says what
 	exitUsage       = 2   // the command line is not one the program knows
 	exitIncomplete  = 3   // done, but some images could not be scored; their rows say why
+	exitNovel       = 4   // done, and images are novel, where that was to be told
 	exitInterrupted = 130 // stopped by an interrupt
 )
 
@@ -47,11 +48,14 @@ func Run(ctx context.Context, env Env, args []string) int {
 	}
 	var usage *usageError
 	var incomplete *incompleteError
+	var novel *novelError
 	fmt.Fprintf(env.Stderr, "nlnctl: %s\n", strings.ReplaceAll(err.Error(), "\n", "\nnlnctl: "))
 	switch {
 	case errors.As(err, &usage):
 		fmt.Fprintf(env.Stderr, "hint: see \"nlnctl %shelp\"\n", usage.command)
 		return exitUsage
+	case errors.As(err, &novel):
+		return exitNovel
 	case errors.As(err, &incomplete):
 		return exitIncomplete
 	}
@@ -109,6 +113,13 @@ func (e *incompleteError) Error() string {
 	return fmt.Sprintf("%d of %d images could not be scored; their rows have a status other than \"ok\" and a reason", e.bad, e.total)
 }
 
+// novelError reports that images are novel.
+type novelError struct{ novel, total int }
+
+func (e *novelError) Error() string {
+	return fmt.Sprintf("%d of %d images are novel", e.novel, e.total)
+}
+
 // hintedError is an error with what mends it.
 type hintedError struct {
 	error
@@ -129,7 +140,7 @@ mvtec:DIR/category, folder:DIR, or a plain path, whose kind is found out.
    nlnctl eval  -m glyphs.nln --html glyphs.html    how well it tells them apart
 
 Exit status: 0 done; 1 failed; 2 wrong usage; 3 done, but some images could not
-be scored; 130 interrupted.`
+be scored; 4 images are novel and --fail-on-novel is given; 130 interrupted.`
 
 func newApp(env Env) *ucli.App {
 	app := &ucli.App{
