@@ -85,6 +85,8 @@ func hint(err error) string {
 		return "delete the checkpoint to begin anew, or repeat the command that made it"
 	case errors.Is(err, bundle.ErrNotABundle):
 		return "a bundle is a directory that \"nlnctl train\" wrote"
+	case errors.Is(err, atomicfile.ErrLocked):
+		return "wait until it is done"
 	case errors.Is(err, atomicfile.ErrExists):
 		return "choose another name, or pass --force to replace a bundle"
 	case errors.Is(err, fs.ErrPermission):
@@ -156,7 +158,7 @@ func newApp(env Env) *ucli.App {
 		ExitErrHandler:       func(*ucli.Context, error) {}, // Run reports
 		OnUsageError:         onUsageError,
 		Commands: []*ucli.Command{
-			trainCommand(env), scoreCommand(env), evalCommand(env), inspectCommand(env),
+			trainCommand(env), scoreCommand(env), evalCommand(env), inspectCommand(env), thresholdCommand(env), indexCommand(env),
 			dataCommand(env), doctorCommand(env), versionCommand(env), completionCommand(env),
 		},
 		Action: func(c *ucli.Context) error {

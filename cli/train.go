@@ -152,7 +152,7 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 	debug.FreeOSMemory() // what reading the images left behind need not stay
 	m.say("training on %d images of %v from %s: %d parameters, %d steps of %d images, %d held out for calibration; about %s of memory",
 		inliers.Len(), inliers.Shape(), opt.data, model.Parameters(), cfg.TotalSteps(inliers.Len()), cfg.Batch, calib.Len(),
-		megabytes(trainPeak(model, set.fitConfig(model), inliers.Len())))
+		megabytes(trainPeak(model, set.fitConfig(model), inliers.Len(), calib.Len())))
 	log := new(trainingLog)
 	defer func() {
 		if err != nil && ctx.Err() != nil {
@@ -278,6 +278,9 @@ func finish(ctx context.Context, env Env, opt trainOptions, m *meter, set *setti
 	}
 	man.Created, man.Program = time.Now().UTC().Truncate(time.Second), "nlnctl "+env.version()
 	b := &bundle.Bundle{Manifest: man, Model: model, Index: index, Scorer: scorer}
+	if b.Held, err = scorer.Hold(ctx, calib); err != nil {
+		return man, err
+	}
 	b.Extra = map[string]func(io.Writer) error{
 		"config.yaml":         func(w io.Writer) error { return printConfig(w, opt, inliers) },
 		"reconstructions.png": func(w io.Writer) error { return writeReconstructions(ctx, w, model, calib) },
