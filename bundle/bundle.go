@@ -1,8 +1,8 @@
 package bundle
 
 import (
+	"cmp"
 	"encoding/csv"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +26,10 @@ type Bundle struct {
 	Model    *models.Autoencoder
 	Index    *faissindex.Index
 	Scorer   *nln.Scorer // of Model and Index
+
+	// Held is what is kept of the calibration images, so that what is indexed can
+	// be changed later. Open leaves it where it is, see ReadHeld.
+	Held *nln.Held
 
 	// Extra are further files that Save writes and nothing reads, by name, such
 	// as a log of the training.
@@ -80,7 +84,10 @@ func (b *Bundle) Save(path string, replace bool) error {
 	if !b.Manifest.Index.fits(b.Index) {
 		return fmt.Errorf("bundle: an index of kind %s, and a manifest that says: %v", b.Index.Kind(), b.Manifest.Index)
 	}
-	err := atomicfile.WriteDir(path, replace, b.fill)
+	unlock, err := atomicfile.Lock(path)
+	if err == nil {
+		err = errors.Join(atomicfile.WriteDir(path, replace, b.fill), unlock())
+	}
 	if err != nil {
 		return fmt.Errorf("bundle: %w", err)
 	}
@@ -124,7 +131,7 @@ func replaceable(path string) error {
 		return err
 	}
 	for _, e := range entries {
-		if _, ours := m.Files[e.Name()]; !ours && e.Name() != manifestFile {
+		if _, ours := m.Files[e.Name()]; !ours && e.Name() != manifestFile && !atomicfile.IsLeftover(e.Name(), manifestFile) {
 			return fmt.Errorf("it holds %s, which is no part of the bundle: move it away first", e.Name())
 		}
 	}
@@ -137,10 +144,13 @@ func (b *Bundle) fill(dir string) error {
 		weightsFile:     b.Model.Save,
 		tablesFile:      tableTensors(kept, b.Index.Len()).Write,
 		calibrationFile: calibrationTensors(kept.Calibration).Write,
-		trainFile:       b.writeTrain,
+		trainFile:       func(w io.Writer) error { return writeTrain(w, b.Train) },
+	}
+	if b.Held != nil {
+		files[heldFile] = heldTensors(b.Held).Write
 	}
 	for name, write := range b.Extra {
-		if files[name] != nil || name == indexFile || name == manifestFile || !isName(name) {
+		if files[name] != nil || name == indexFile || name == manifestFile || name == heldFile || !isName(name) {
 			return fmt.Errorf("extra file %q has a name that cannot be", name)
 		}
 		files[name] = write
@@ -170,21 +180,39 @@ func (b *Bundle) fill(dir string) error {
 		}
 		m.Files[name] = f
 	}
-	text, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(filepath.Join(dir, manifestFile), func(w io.Writer) error {
-		_, err := w.Write(append(text, '\n'))
-		return err
-	})
+	return m.write(dir)
 }
 
 // Open returns the bundle in a directory, on dev, after checking every file
 // against the manifest, during which it loads the native core. The tables stay in
 // their file, which is mapped: see package mapped for what that means to a
-// bundle that is changed while it is open. The caller closes it.
+// bundle that is changed while it is open. Where another has taken its place
+// meanwhile, that one is opened. The caller closes it.
 func Open(path string, dev torch.Device) (*Bundle, error) {
+	for tries := 1; ; tries++ {
+		b, err := openFiles(path, dev)
+		if err == nil && b.stands(path) {
+			return b, nil
+		}
+		b.Close()
+		if tries == openTries || b.Digest == "" || b.stands(path) {
+			return nil, cmp.Or(err, fmt.Errorf("bundle: %s is replaced again and again", path))
+		}
+	}
+}
+
+// openTries is how many times in a row a bundle may be replaced while it is opened:
+// each takes a change of what is indexed.
+const openTries = 5
+
+// stands says whether b, as far as it was opened, is still the bundle at path.
+func (b *Bundle) stands(path string) bool {
+	_, digest, err := readManifest(path)
+	return err != nil || digest == b.Digest
+}
+
+// openFiles is Open once. Its bundle is to be closed, also after an error.
+func openFiles(path string, dev torch.Device) (*Bundle, error) {
 	loaded := make(chan error, 1)
 	go func() { loaded <- torch.Load() }()
 	b, err := readContents(path)
@@ -195,11 +223,7 @@ func Open(path string, dev torch.Device) (*Bundle, error) {
 	} else if err = b.assemble(path, dev); err != nil {
 		err = fmt.Errorf("bundle: %s: %w", path, err)
 	}
-	if err != nil {
-		b.Close()
-		return nil, err
-	}
-	return b, nil
+	return b, err
 }
 
 // readContents checks the files of a bundle and reads those that need no core.
@@ -267,20 +291,24 @@ func scorerOf(m nln.Model, idx nln.Index, kept nln.Kept, man Manifest) (*nln.Sco
 // ReadManifest returns the manifest of the bundle in a directory and its
 // digest, after checking every file against it. It needs no native core.
 func ReadManifest(path string) (Manifest, string, error) {
-	m, digest, err := readManifest(path)
-	if err == nil {
-		err = m.verify(path, nil)
-	}
-	if err != nil {
+	for tries := 1; ; tries++ {
+		m, digest, err := readManifest(path)
+		if err == nil {
+			if err = m.verify(path, nil); err == nil {
+				return m, digest, nil
+			}
+			if b := (&Bundle{Digest: digest}); tries < openTries && !b.stands(path) {
+				continue // its files were those of another one
+			}
+		}
 		return m, "", fmt.Errorf("bundle: %s: %w", path, err)
 	}
-	return m, digest, nil
 }
 
-func (b *Bundle) writeTrain(w io.Writer) error {
+func writeTrain(w io.Writer, images []Image) error {
 	c := csv.NewWriter(w)
 	c.Write([]string{"name", "class"})
-	for _, im := range b.Train {
+	for _, im := range images {
 		c.Write([]string{im.Name, im.Class})
 	}
 	c.Flush()

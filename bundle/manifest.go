@@ -54,6 +54,7 @@ type Manifest struct {
 	Pixels     *nln.Pixels     `json:"pixels,omitempty"`    // of the maps of calibration images
 	Index      Index           `json:"index"`               // how it is searched
 	Libraries  json.RawMessage `json:"libraries,omitempty"` // of the core that trained it
+	Edits      []Edit          `json:"edits,omitempty"`     // of what is indexed, since the training
 
 	Files map[string]File `json:"files"`
 }
@@ -83,6 +84,7 @@ type Policy struct {
 	Local     Local    `json:"local"`
 	FPR       float64  `json:"fpr"`
 	Threshold *float64 `json:"threshold,omitempty"` // fixed by hand; else it follows from FPR
+	Trained   *Cut     `json:"trained,omitempty"`   // FPR and Threshold at first, where they were set anew since
 	Spaces    []string `json:"spaces"`              // kept, in order
 	MaxK      int      `json:"max_k"`
 	Batch     int      `json:"batch"`

@@ -28,6 +28,7 @@ const (
 	exitFailure     = 1   // something went wrong; standard error says what
 	exitUsage       = 2   // the command line is not one the program knows
 	exitIncomplete  = 3   // done, but some images could not be scored; their rows say why
+	exitNovel       = 4   // done, and images are novel, where that was to be told
 	exitInterrupted = 130 // stopped by an interrupt
 )
 
@@ -47,11 +48,14 @@ func Run(ctx context.Context, env Env, args []string) int {
 	}
 	var usage *usageError
 	var incomplete *incompleteError
+	var novel *novelError
 	fmt.Fprintf(env.Stderr, "nlnctl: %s\n", strings.ReplaceAll(err.Error(), "\n", "\nnlnctl: "))
 	switch {
 	case errors.As(err, &usage):
 		fmt.Fprintf(env.Stderr, "hint: see \"nlnctl %shelp\"\n", usage.command)
 		return exitUsage
+	case errors.As(err, &novel):
+		return exitNovel
 	case errors.As(err, &incomplete):
 		return exitIncomplete
 	}
@@ -81,6 +85,8 @@ func hint(err error) string {
 		return "delete the checkpoint to begin anew, or repeat the command that made it"
 	case errors.Is(err, bundle.ErrNotABundle):
 		return "a bundle is a directory that \"nlnctl train\" wrote"
+	case errors.Is(err, atomicfile.ErrLocked):
+		return "wait until it is done"
 	case errors.Is(err, atomicfile.ErrExists):
 		return "choose another name, or pass --force to replace a bundle"
 	case errors.Is(err, fs.ErrPermission):
@@ -109,6 +115,13 @@ func (e *incompleteError) Error() string {
 	return fmt.Sprintf("%d of %d images could not be scored; their rows have a status other than \"ok\" and a reason", e.bad, e.total)
 }
 
+// novelError reports that images are novel.
+type novelError struct{ novel, total int }
+
+func (e *novelError) Error() string {
+	return fmt.Sprintf("%d of %d images are novel", e.novel, e.total)
+}
+
 // hintedError is an error with what mends it.
 type hintedError struct {
 	error
@@ -129,7 +142,7 @@ mvtec:DIR/category, folder:DIR, or a plain path, whose kind is found out.
    nlnctl eval  -m glyphs.nln --html glyphs.html    how well it tells them apart
 
 Exit status: 0 done; 1 failed; 2 wrong usage; 3 done, but some images could not
-be scored; 130 interrupted.`
+be scored; 4 images are novel and --fail-on-novel is given; 130 interrupted.`
 
 func newApp(env Env) *ucli.App {
 	app := &ucli.App{
@@ -145,7 +158,8 @@ func newApp(env Env) *ucli.App {
 		ExitErrHandler:       func(*ucli.Context, error) {}, // Run reports
 		OnUsageError:         onUsageError,
 		Commands: []*ucli.Command{
-			trainCommand(env), scoreCommand(env), evalCommand(env), explainCommand(env), reportCommand(env), inspectCommand(env),
+			trainCommand(env), scoreCommand(env), evalCommand(env), explainCommand(env), reportCommand(env),
+			inspectCommand(env), thresholdCommand(env), indexCommand(env),
 			dataCommand(env), doctorCommand(env), versionCommand(env), completionCommand(env),
 		},
 		Action: func(c *ucli.Context) error {

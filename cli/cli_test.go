@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -164,8 +165,8 @@ func TestInterruptWhileIndexing(t *testing.T) {
 	}
 }
 
-// An interrupt ends scoring with its status, without a file of half the rows and
-// without goroutines that go on.
+// An interrupt ends scoring with its status, without a file of half the rows under
+// the name of all and without goroutines that go on.
 func TestInterruptScoring(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, args := range [][]string{
@@ -188,8 +189,11 @@ func TestInterruptScoring(t *testing.T) {
 	if !strings.Contains(stderr.String(), "context canceled") {
 		t.Errorf("no reason in:\n%s", stderr)
 	}
+	if _, err := os.Stat("rows.jsonl"); err == nil {
+		t.Error("there is a file of rows after an interrupt")
+	}
 	files, err := os.ReadDir(".")
-	if err != nil || len(files) != 3 {
-		t.Errorf("%d files left, want 3: %v", len(files), err)
+	if left, _ := filepath.Glob("rows.jsonl.partial*"); err != nil || len(files) != 3+len(left) || len(left) == 1 {
+		t.Errorf("%d files left: %v", len(files), err)
 	}
 }

@@ -10,11 +10,14 @@ func dataCommand(env Env) *ucli.Command {
 		Usage:       "make data sets",
 		UsageText:   "nlnctl data synth -o DIR [options]",
 		Subcommands: []*ucli.Command{synthCommand(env)},
-		Action: func(c *ucli.Context) error {
-			if c.Args().Present() {
-				return badUsage(c, "unknown command %q", c.Args().First())
-			}
-			return ucli.ShowSubcommandHelp(c)
-		},
+		Action:      subcommandHelp,
 	}
+}
+
+// subcommandHelp is what a command does that has others below it.
+func subcommandHelp(c *ucli.Context) error {
+	if c.Args().Present() {
+		return badUsage(c, "unknown command %q", c.Args().First())
+	}
+	return ucli.ShowSubcommandHelp(c)
 }

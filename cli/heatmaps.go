@@ -242,12 +242,12 @@ func blur(v []float32, h, w, side int) []float32 {
 
 // A region is a connected part of an image whose pixels are above the threshold.
 type region struct {
-	X      int     `json:"x"` // of the left column
-	Y      int     `json:"y"` // of the top row
-	Width  int     `json:"width"`
-	Height int     `json:"height"`
-	Area   int     `json:"area"`  // pixels
-	Score  float64 `json:"score"` // the largest of its pixels
+	X      int     `json:"x" parquet:"x"` // of the left column
+	Y      int     `json:"y" parquet:"y"` // of the top row
+	Width  int     `json:"width" parquet:"width"`
+	Height int     `json:"height" parquet:"height"`
+	Area   int     `json:"area" parquet:"area"`   // pixels
+	Score  float64 `json:"score" parquet:"score"` // the largest of its pixels
 }
 
 // regionsOf returns the regions of a map above a threshold, the largest first; of

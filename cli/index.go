@@ -20,11 +20,17 @@ func chooseIndex(ctx context.Context, m *meter, asked faissindex.Kind, x *faissi
 	if asked == faissindex.Exact {
 		return s, bundle.Index{Asked: asked, Kind: asked}, nil
 	}
-	start := time.Now()
 	queries, err := someLatents(ctx, s.Model(), normal.heldOut(recallImages))
 	if err != nil {
 		return nil, bundle.Index{}, err
 	}
+	return chooseIndexBy(ctx, m, asked, x, s, queries, func() (nln.Parts, error) { return s.PartsAll(ctx, normal.calib) })
+}
+
+// chooseIndexBy is chooseIndex by held-out latents, row-major, and what compares
+// the held-out images anew.
+func chooseIndexBy(ctx context.Context, m *meter, asked faissindex.Kind, x *faissindex.Index, s *nln.Scorer, queries []float32, compare func() (nln.Parts, error)) (*nln.Scorer, bundle.Index, error) {
+	start := time.Now()
 	m.show("index: choosing how to search %d vectors", x.Len())
 	c, err := x.Choose(ctx, asked, queries, s.Config().MaxK)
 	m.clear()
@@ -39,7 +45,7 @@ func chooseIndex(ctx context.Context, m *meter, asked faissindex.Kind, x *faissi
 		m.say("warning: %s misses more neighbours than 1 in 100, even with the most effort: --index exact misses none", c.Factory)
 	}
 	kept := s.Kept()
-	if kept.Calibration, err = s.PartsAll(ctx, normal.calib); err != nil {
+	if kept.Calibration, err = compare(); err != nil {
 		return nil, bundle.Index{}, err
 	}
 	s, err = nln.NewScorer(s.Model(), x, kept, s.Config())

@@ -35,11 +35,11 @@ const (
 )
 
 // trainPeak estimates the peak of training a model on n images and fitting a
-// scorer to them.
-func trainPeak(m *models.Autoencoder, scoring nln.Config, n int) int64 {
+// scorer to them, with others held out.
+func trainPeak(m *models.Autoencoder, scoring nln.Config, n, held int) int64 {
 	var heap runtime.MemStats
 	runtime.ReadMemStats(&heap)
-	step, chunk, tables := m.TrainingMemory(n), m.ScoringMemory(n), scoring.Memory(m, n)
+	step, chunk, tables := m.TrainingMemory(n), m.ScoringMemory(n), scoring.Memory(m, n)+scoring.HeldMemory(m, held)
 	peak := residentMemory() + laterLibraries + max(step, chunk) + int64(leftOver*float64(min(step, chunk))) +
 		tables + (int64(heap.HeapAlloc)+tables)*garbage/100 + faissindex.Memory(n, m.LatentDim())
 	return max(peak, peakMemory()) // reading the images may have taken more
@@ -81,7 +81,7 @@ func peakMemory() int64 {
 // less of the neighbours for that: a byte a value, or nothing, which is decoded again
 // for each batch.
 func fitMemory(n *normals, m *models.Autoencoder, most int64, meter *meter) error {
-	peak := func() int64 { return trainPeak(m, n.fitConfig(m), n.indexed.Len()) }
+	peak := func() int64 { return trainPeak(m, n.fitConfig(m), n.indexed.Len(), n.held()) }
 	if most == 0 || peak() <= most {
 		return nil
 	}

@@ -88,10 +88,18 @@ func spaced(n, most int) []int {
 	return ids
 }
 
-// say says what is learnt from.
+// String says what is learnt from.
 func (n *normals) String() string {
 	if n.patches == nil {
 		return fmt.Sprintf("%d images of %v", n.images.Len(), n.images.Shape())
 	}
 	return fmt.Sprintf("%d patches of %v of %d images of %v", n.train.Len(), n.train.Shape(), n.images.Len(), n.images.Shape())
+}
+
+// held returns how many held-out images are kept for changes of the index.
+func (n *normals) held() int {
+	if n.patches != nil {
+		return 0
+	}
+	return n.calib.Len()
 }

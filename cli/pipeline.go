@@ -40,6 +40,18 @@ type imageSource struct {
 	reader func() func(i int, dst []float32) error
 }
 
+// from returns the images from k on, under their names.
+func (s imageSource) from(k int) imageSource {
+	if k == 0 {
+		return s
+	}
+	reader := func() func(i int, dst []float32) error {
+		read := s.reader()
+		return func(i int, dst []float32) error { return read(k+i, dst) }
+	}
+	return imageSource{n: s.n - k, name: func(i int) string { return s.name(k + i) }, reader: reader}
+}
+
 const (
 	// inFlight is how many batches a pipeline has: one that is read, one ready to
 	// be scored, one that is scored and one that is written.

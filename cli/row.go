@@ -48,6 +48,7 @@ type numbers struct {
 
 // A rowWriter writes rows in one form or another.
 type rowWriter interface {
+	begin() error // writes what stands before the first row
 	put(*row) error
 	flush() error // hands on what it holds back
 }
@@ -57,6 +58,8 @@ type jsonRows struct {
 	w    io.Writer
 	line []byte
 }
+
+func (*jsonRows) begin() error { return nil }
 
 func (j *jsonRows) put(r *row) error {
 	line, err := r.appendJSON(j.line[:0])
@@ -166,11 +169,9 @@ func appendString(b []byte, s string) []byte {
 // csvRows writes CSV.
 type csvRows struct{ *csv.Writer }
 
-func newCSVRows(w io.Writer) csvRows {
-	c := csvRows{csv.NewWriter(w)}
-	c.Write(csvHeader)
-	return c
-}
+func newCSVRows(w io.Writer) csvRows { return csvRows{csv.NewWriter(w)} }
+
+func (c csvRows) begin() error { return c.Write(csvHeader) }
 
 func (c csvRows) put(r *row) error { return c.Write(r.fields()) }
 

@@ -10,11 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
+	"time"
 
 	"github.com/nlnctl/nlnctl/bundle"
 	"github.com/nlnctl/nlnctl/dataset"
-	"github.com/nlnctl/nlnctl/internal/atomicfile"
 	"github.com/nlnctl/nlnctl/nln"
 	ucli "github.com/urfave/cli/v2"
 )
@@ -27,16 +26,24 @@ func scoreCommand(env Env) *ucli.Command {
 		Description: `Writes one row for each image: its score, p-value and verdict, the parts of the
 score, the local score and its p-value, and the nearest normal images as the
 reason, with how many are within the radius where the bundle has one. Of DATA the test images are
-scored. An image that cannot be read gets a row with its status and the reason,
-and the exit status is 3.
+scored. An image that cannot be read gets a row with its status and the reason.
 
-Rows are JSON lines, or CSV if FILE ends in .csv. FILE appears when all is done.
+Rows are JSON lines, CSV if FILE ends in .csv, or Parquet if it ends in .parquet.
+FILE appears when all is done. Until then rows stand in FILE.partial, from which
+the same command with --resume goes on after whatever ended it; FILE is then what
+it would have been.
+
+Exit status: 0 all images scored; 1 failed; 3 some images could not be scored;
+with --fail-on-novel 4 where an image is above the threshold, whether or not
+others could not be scored.
 
    nlnctl score -m parts.nln new-parts/ -o scores.csv
-   nlnctl score -m parts.nln a.png b.png --fpr 0.001`,
+   nlnctl score -m parts.nln a.png b.png --fpr 0.001 --fail-on-novel`,
 		Flags: append([]ucli.Flag{
 			modelFlag(),
-			&ucli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "-", Usage: "write the rows to `FILE`; - is standard output"},
+			&ucli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "-", Usage: "write the rows to `FILE`, .jsonl, .csv or .parquet; - is standard output"},
+			&ucli.BoolFlag{Name: "resume", Usage: "go on from FILE.partial"},
+			&ucli.BoolFlag{Name: "fail-on-novel", Usage: "exit with status 4 where an image is novel"},
 			&ucli.Float64Flag{Name: "fpr", Usage: "call at most this share of normal images novel, `X` in 0..1 (default: the bundle's)"},
 			&ucli.Float64Flag{Name: "threshold", Usage: "call scores above `X` novel, instead of --fpr"},
 			&ucli.StringFlag{Name: "heatmaps", Usage: "write where images are novel to `DIR`, and the regions into the rows"},
@@ -51,6 +58,9 @@ Rows are JSON lines, or CSV if FILE ends in .csv. FILE appears when all is done.
 			}
 			if c.IsSet("fpr") && c.IsSet("threshold") {
 				return badUsage(c, "--fpr and --threshold exclude each other")
+			}
+			if c.Bool("resume") && c.String("output") == "-" {
+				return badUsage(c, "--resume needs --output FILE, whose rows so far are in FILE.partial")
 			}
 			limits, err := limits(c)
 			if err != nil {
@@ -71,9 +81,10 @@ Rows are JSON lines, or CSV if FILE ends in .csv. FILE appears when all is done.
 					return err
 				}
 			}
-			r := run{scorer: scorer, heat: heat, explain: c.String("explain"), bundle: b, reading: readingOf(b, limits), meter: newMeter(c, env.Stderr), readers: runtime.GOMAXPROCS(0)}
+			r := run{scorer: scorer, heat: heat, explain: c.String("explain"), bundle: b, reading: readingOf(b, limits), meter: newMeter(c, env.Stderr), readers: runtime.GOMAXPROCS(0),
+				resume: c.Bool("resume"), failOnNovel: c.Bool("fail-on-novel")}
 			for _, w := range scorer.Warnings() {
-				r.meter.say("warning: %s", w)
+				fmt.Fprintf(env.Stderr, "warning: %s\n", w) // quiet or not: verdicts depend on it
 			}
 			return r.writeRows(c.Context, env.Stdout, c.String("output"), c.Args().Slice())
 		},
@@ -109,12 +120,14 @@ type run struct {
 	meter   *meter
 	readers int // goroutines that read images
 
-	threshold  *float64
-	rows       rowWriter
-	out        *bufio.Writer
-	row        row // of the image that is written
-	total, bad int
-	novel      int
+	threshold   *float64
+	rows        rowWriter
+	out         *bufio.Writer
+	row         row      // of the image that is written
+	resume      bool     // go on from the rows of an earlier run
+	failOnNovel bool     // make novel images an error
+	partial     *partial // nil where rows go nowhere to be found again
+	tally
 }
 
 // writeRows scores what args name and writes the rows to path, which appears
@@ -123,32 +136,7 @@ func (r *run) writeRows(ctx context.Context, stdout io.Writer, path string, args
 	if t, err := r.scorer.Calibration().Threshold(); err == nil && !math.IsInf(t, 0) {
 		r.threshold = &t
 	}
-	write := func(w io.Writer) error {
-		r.out = bufio.NewWriterSize(w, 1<<16)
-		if strings.EqualFold(filepath.Ext(path), ".csv") {
-			r.rows = newCSVRows(r.out)
-		} else {
-			r.rows = &jsonRows{w: r.out}
-		}
-		for _, g := range groups(args) {
-			if err := r.score(ctx, g); err != nil {
-				r.flush() // rows that standard output has not shown; err is what went wrong first
-				return err
-			}
-		}
-		if r.heat != nil {
-			if err := r.heat.wait(); err != nil {
-				return err
-			}
-		}
-		return r.flush()
-	}
-	var err error
-	if path == "-" {
-		err = write(stdout)
-	} else {
-		err = atomicfile.Write(path, write)
-	}
+	err := r.output(ctx, stdout, path, args)
 	r.meter.clear()
 	if err != nil {
 		return err
@@ -157,10 +145,14 @@ func (r *run) writeRows(ctx context.Context, stdout io.Writer, path string, args
 		return err
 	}
 	r.meter.say("scored %d images, %d novel; peak memory %s", r.total-r.bad, r.novel, megabytes(peakMemory()))
-	if r.bad > 0 {
-		return &incompleteError{r.bad, r.total}
+	var errs []error
+	if r.failOnNovel && r.novel > 0 {
+		errs = append(errs, &novelError{r.novel, r.total - r.bad})
 	}
-	return nil
+	if r.bad > 0 {
+		errs = append(errs, &incompleteError{r.bad, r.total})
+	}
+	return errors.Join(errs...)
 }
 
 func (r *run) flush() error {
@@ -281,8 +273,20 @@ func (r *run) through(ctx context.Context, images imageSource) error {
 	if r.heat != nil {
 		p.score = r.heat.score
 	}
+	if r.partial != nil {
+		before, err := r.partial.skip(images, p.size, &r.tally)
+		if err != nil {
+			return err
+		}
+		if p.images = images.from(before); before > 0 {
+			r.meter.say("%d of them have their rows already", before)
+		}
+	}
+	start := time.Now()
 	p.wrote = func(done int) error {
-		r.meter.show("scored %d of %d images", done, images.n)
+		took := time.Since(start)
+		r.meter.show("scored %d of %d images, %.0f images/s, %v left", images.n-p.images.n+done, images.n,
+			float64(done)/took.Seconds(), remaining(took, done, p.images.n))
 		return r.flush()
 	}
 	return p.run(ctx)

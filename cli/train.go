@@ -164,7 +164,7 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 	}
 	m.say("training on %v from %s: %d parameters, %d steps of %d, %d images held out for calibration; about %s of memory",
 		normal, opt.data, model.Parameters(), cfg.TotalSteps(normal.train.Len()), cfg.Batch, normal.calib.Len(),
-		megabytes(trainPeak(model, normal.fitConfig(model), normal.indexed.Len())))
+		megabytes(trainPeak(model, normal.fitConfig(model), normal.indexed.Len(), normal.held())))
 	log := new(trainingLog)
 	defer func() {
 		if err != nil && ctx.Err() != nil {
@@ -291,6 +291,11 @@ func finish(ctx context.Context, env Env, opt trainOptions, m *meter, normal *no
 	}
 	man.Created, man.Program = time.Now().UTC().Truncate(time.Second), "nlnctl "+env.version()
 	b := &bundle.Bundle{Manifest: man, Model: model, Index: index, Scorer: scorer}
+	if normal.patches == nil { // of patches nothing can be changed later
+		if b.Held, err = scorer.Hold(ctx, normal.calib); err != nil {
+			return man, err
+		}
+	}
 	b.Extra = map[string]func(io.Writer) error{
 		"config.yaml":         func(w io.Writer) error { return printConfig(w, opt, normal.images) },
 		"reconstructions.png": func(w io.Writer) error { return writeReconstructions(ctx, w, model, normal.heldOut(recallImages)) },

@@ -96,16 +96,22 @@ func (s *Scorer) fill(ctx context.Context, first int, x dataset.Images, b *buffe
 	return forBlocks(ctx, x.N, scoreImages, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			p.Recon[i] = meanAbs32(x.At(i), b.xhat[i*len(x.At(i)):])
-			row := i * w.k
-			for j := range w.k {
-				p.Distance[row+j] = meanDist(p.Dist[row : row+j+1])
-			}
-			s.spacing.around(p.IDs[row:row+w.k], p.Spacing[row:])
-			for _, c := range comparisons {
-				c.compare(i, p.IDs[row:row+w.errors], c.term.Mean[row:])
-			}
+			s.compareImage(i, w, comparisons, p)
 		}
 	})
+}
+
+// compareImage computes what of the parts of image i follows from its neighbours,
+// which p has.
+func (s *Scorer) compareImage(i int, w want, comparisons []comparison, p Parts) {
+	row := i * w.k
+	for j := range w.k {
+		p.Distance[row+j] = meanDist(p.Dist[row : row+j+1])
+	}
+	s.spacing.around(p.IDs[row:row+w.k], p.Spacing[row:])
+	for _, c := range comparisons {
+		c.compare(i, p.IDs[row:row+w.errors], c.term.Mean[row:])
+	}
 }
 
 // A comparison is a batch and the neighbours in one space.

@@ -150,6 +150,10 @@ func allowed(n int, fpr float64) int {
 	return count
 }
 
+// ImagesNeeded returns how many calibration images a false-positive rate in (0, 1)
+// needs at least: with fewer no p-value is as small.
+func ImagesNeeded(fpr float64) int { return needed(fpr) }
+
 // needed returns the smallest number of images with a p-value of at most fpr.
 func needed(fpr float64) int {
 	const most = 1 << 53 // whole numbers are exact in float64 up to here

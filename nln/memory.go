@@ -1,5 +1,24 @@
 package nln
 
+// HeldMemory returns about how many bytes [Held] has of n calibration images at
+// most.
+func (c Config) HeldMemory(m Model, n int) int64 {
+	spaces, err := chooseSpaces(m, c.Spaces)
+	if err != nil {
+		return 0
+	}
+	latents := Feature{Of: OfLatent}
+	row := 4 * m.LatentDim()
+	counted := map[Feature]bool{latents: true}
+	for _, s := range spaces {
+		if !counted[s.Query] {
+			counted[s.Query] = true
+			row += 4 * s.Dim
+		}
+	}
+	return int64(n) * int64(row)
+}
+
 // Memory returns about how many bytes [Fit] keeps of n train images for a model,
 // and what it needs of them besides until it ends: the tables of all spaces, the
 // latent vectors, and the mean distances to the nearest others. The index's own

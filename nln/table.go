@@ -30,7 +30,7 @@ const (
 //
 // Only the slice that Kind names is in use. Its memory may be a mapped file.
 type Table struct {
-	Feature Feature // computed from g(z) or z, not from the image itself
+	Feature Feature // of indexed images computed from g(z) or z, not from the image itself
 	Kind    Cache
 	F       int       // values in a row; 0 in a table of nothing
 	U8      []uint8   // len Len*F, row-major: 255 times the value, for CacheUint8
