@@ -31,7 +31,10 @@ const (
 	heatOverlay = "overlay" // the picture with its heat, for people
 	heatPNG16   = "png16"   // the map, 16 bits a pixel
 	heatNPY     = "npy"     // the map as it is, float32, as NumPy writes arrays
+	heatMask    = "mask"    // white where pixels are above the threshold
 )
+
+var heatKinds = []string{heatOverlay, heatPNG16, heatNPY, heatMask}
 
 // heatScale says what the values of heat maps mean. It is the same for all pictures
 // that a bundle scores.
@@ -75,8 +78,8 @@ func newHeatmaps(dir, kinds string, fpr float64, s *nln.Scorer, digest string) (
 	}
 	h := &heatmaps{dir: dir, kinds: strings.Split(kinds, ","), scorer: s, writers: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	for _, k := range h.kinds {
-		if k != heatOverlay && k != heatPNG16 && k != heatNPY {
-			return nil, fmt.Errorf("--heatmap-files: %q is not one of %s, %s, %s", k, heatOverlay, heatPNG16, heatNPY)
+		if !slices.Contains(heatKinds, k) {
+			return nil, fmt.Errorf("--heatmap-files: %q is not one of %s", k, strings.Join(heatKinds, ", "))
 		}
 	}
 	t := p.Threshold(fpr)
@@ -169,6 +172,8 @@ func (h *heatmaps) writeFiles(name string, overlay image.Image, m nln.Map) error
 			err = writePNG(base+".heat.png", overlay)
 		case heatPNG16:
 			err = writePNG(base+".map.png", report.Gray16(m.H, m.W, m.Score, h.scale.White))
+		case heatMask:
+			err = writePNG(base+".mask.png", maskImage(m, h.scale.Threshold))
 		case heatNPY:
 			err = atomicfile.Write(base+".npy", func(w io.Writer) error { return writeNPY(w, m.H, m.W, m.Score) })
 		}
@@ -177,6 +182,17 @@ func (h *heatmaps) writeFiles(name string, overlay image.Image, m nln.Map) error
 		}
 	}
 	return nil
+}
+
+// maskImage is white where a map is above a threshold.
+func maskImage(m nln.Map, threshold float64) image.Image {
+	out := image.NewGray(image.Rect(0, 0, m.W, m.H))
+	for i, v := range m.Score {
+		if float64(v) > threshold {
+			out.Pix[i] = 0xff
+		}
+	}
+	return out
 }
 
 func writePNG(path string, m image.Image) error {

@@ -47,7 +47,7 @@ others could not be scored.
 			&ucli.Float64Flag{Name: "fpr", Usage: "call at most this share of normal images novel, `X` in 0..1 (default: the bundle's)"},
 			&ucli.Float64Flag{Name: "threshold", Usage: "call scores above `X` novel, instead of --fpr"},
 			&ucli.StringFlag{Name: "heatmaps", Usage: "write where images are novel to `DIR`, and the regions into the rows"},
-			&ucli.StringFlag{Name: "heatmap-files", Value: heatOverlay + "," + heatPNG16, Usage: "what --heatmaps writes: overlay,png16,npy"},
+			&ucli.StringFlag{Name: "heatmap-files", Value: heatOverlay + "," + heatPNG16, Usage: "what --heatmaps writes, some of `overlay,png16,npy,mask`"},
 			&ucli.StringFlag{Name: "explain", Usage: "write a page about each of the first 100 novel images to `DIR`"},
 			&ucli.Float64Flag{Name: "pixel-fpr", Value: nln.DefaultPixelFPR, Usage: "a region has pixels that at most this share of normal ones exceed, `X` in 0..1"},
 			threadsFlag(), quietFlag(),

@@ -180,6 +180,9 @@ func teachLocked(c *ucli.Context, env Env, path string, prepare func(*lesson) er
 		return "", &hintedError{fmt.Errorf("%s has the digest %.16s, not %s", path, b.Digest, c.String("digest")),
 			"the bundle was changed since: take ids from new rows, or names"}
 	}
+	if b.Manifest.Patched != nil {
+		return "", &hintedError{fmt.Errorf("%s is of patches, of which none can be added or removed", path), "train again with the other images"}
+	}
 	l := &lesson{bundle: b, meter: newMeter(c, env.Stderr)}
 	if l.held, err = b.ReadHeld(path); err != nil {
 		return "", err

@@ -47,6 +47,8 @@ type Result struct {
 	AUROC    float64 `json:"auroc"`
 	Lo       float64 `json:"lo"` // confidence interval, see [metrics.DeLong]
 	Hi       float64 `json:"hi"`
+	AP       float64 `json:"average_precision"`
+	F1       float64 `json:"f1_max"` // at a threshold chosen with the labels in hand
 
 	// Rho is the weight of the distance relative to the error, in their own
 	// units: images rank by E + Rho*D. Two protocols agree where their Rhos do,
@@ -155,6 +157,14 @@ func (v *evaluation) add(r Result, scores []float64, protocols ...string) (err e
 	if r.AUROC, r.Lo, r.Hi, err = metrics.DeLong(scores, v.novel, ConfidenceLevel); err != nil {
 		return err
 	}
+	if r.AP, err = metrics.AveragePrecision(scores, v.novel); err != nil {
+		return err
+	}
+	best, err := metrics.F1Max(scores, v.novel)
+	if err != nil {
+		return err
+	}
+	r.F1 = best.F1()
 	for _, name := range protocols {
 		r.Protocol = name
 		v.results[name] = append(v.results[name], r)

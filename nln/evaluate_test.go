@@ -298,3 +298,21 @@ func TestEvaluateErrors(t *testing.T) {
 		t.Errorf("one class: error %v is not ErrOneClass", err)
 	}
 }
+
+// Beside the AUROC stand the average precision and the largest F1 of the same scores.
+func TestEvaluateOtherMeasures(t *testing.T) {
+	test, novel := randomParts(3, 60, 3)
+	results := evaluate(t, test, novel, nln.Parts{})
+	for score, values := range map[string][]float64{nln.ScoreDistance: test.Distances(3), nln.ScoreError: test.Errors(3)} {
+		alpha := map[string]float64{nln.ScoreError: 1}[score]
+		r := find(t, results, nln.ProtocolPaper, score, 3, alpha)
+		ap, err := metrics.AveragePrecision(values, novel)
+		if err != nil || r.AP != ap {
+			t.Errorf("%s: average precision %v, want %v (%v)", score, r.AP, ap, err)
+		}
+		f1, err := metrics.F1Max(values, novel)
+		if err != nil || r.F1 != f1.F1() || r.F1 <= 0 {
+			t.Errorf("%s: F1 %v, want %v (%v)", score, r.F1, f1.F1(), err)
+		}
+	}
+}
