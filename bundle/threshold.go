@@ -61,25 +61,21 @@ func ReadCalibration(path string) (Manifest, string, nln.Parts, error) {
 
 // SetCut changes the threshold of the bundle in a directory, and nothing else: a
 // new manifest takes the place of the old one, at once. With a nil cut the
-// threshold becomes that of the training again, and the manifest what it was. It
-// returns what was in force before.
-//
-// Where another program is changing the bundle the error wraps
-// atomicfile.ErrLocked.
-func SetCut(path string, cut *Cut) (before Cut, err error) {
+// threshold becomes that of the training again, and the manifest what it was. Where
+// another program is changing the bundle the error wraps atomicfile.ErrLocked.
+func SetCut(path string, cut *Cut) (err error) {
 	unlock, err := atomicfile.Lock(path)
 	if err != nil {
-		return before, fmt.Errorf("bundle: %w", err)
+		return fmt.Errorf("bundle: %w", err)
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 	m, _, err := ReadManifest(path)
 	if err != nil {
-		return before, err
+		return err
 	}
 	if err := atomicfile.Sweep(filepath.Join(path, manifestFile)); err != nil {
-		return before, fmt.Errorf("bundle: %w", err)
+		return fmt.Errorf("bundle: %w", err)
 	}
-	before = m.Policy.Cut()
 	switch {
 	case cut != nil:
 		m.Policy.set(*cut)
@@ -87,9 +83,9 @@ func SetCut(path string, cut *Cut) (before Cut, err error) {
 		m.Policy.set(*m.Policy.Trained)
 	}
 	if err := m.write(path); err != nil {
-		return before, fmt.Errorf("bundle: %w", err)
+		return fmt.Errorf("bundle: %w", err)
 	}
-	return before, nil
+	return nil
 }
 
 // write makes m the manifest of the bundle in dir.

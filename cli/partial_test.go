@@ -217,7 +217,7 @@ func program(t *testing.T, args ...string) (*exec.Cmd, *bytes.Buffer) {
 // Killed again and again in the middle of its rows, a run that goes on each time
 // ends with the output of one that nothing has stopped, to the byte.
 func TestKillAndResume(t *testing.T) {
-	const images, seed = 4000, 11
+	const images, seed = 3000, 11
 	t.Chdir(t.TempDir())
 	inProcess(t, "data", "synth", "-o", "glyphs", "--format", "idx", "--train", "300", "--test", fmt.Sprint(images))
 	inProcess(t, "data", "synth", "-o", "parts", "--size", "28", "--train", "1", "--test", "7")

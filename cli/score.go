@@ -284,12 +284,17 @@ func (r *run) through(ctx context.Context, images imageSource) error {
 	}
 	start := time.Now()
 	p.wrote = func(done int) error {
-		took := time.Since(start)
-		r.meter.show("scored %d of %d images, %.0f images/s, %v left", images.n-p.images.n+done, images.n,
-			float64(done)/took.Seconds(), remaining(took, done, p.images.n))
+		r.meter.show("%s", progress(images.n-p.images.n, done, images.n, time.Since(start)))
 		return r.flush()
 	}
 	return p.run(ctx)
+}
+
+// progress says how far scoring is: done images of total took as long as that, beside
+// some whose rows were there before.
+func progress(before, done, total int, took time.Duration) string {
+	return fmt.Sprintf("scored %d of %d images, %.0f images/s, %v left", before+done, total,
+		float64(done)/took.Seconds(), remaining(took, done, total-before))
 }
 
 // write writes the row of an image: of its score, or of why it has none.

@@ -81,7 +81,7 @@ the manifest changes, at once, and with it the digest that score rows carry.
 				}
 				cut.FPR = m.Policy.FPR
 			}
-			if _, err := bundle.SetCut(path, cut); err != nil {
+			if err := bundle.SetCut(path, cut); err != nil {
 				return err
 			}
 			return showThreshold(env, c.String("model"), c.Bool("json"))

@@ -93,15 +93,18 @@ func TestChangeIsFitting(t *testing.T) {
 	const seed = 21
 	rng := rand.New(rand.NewPCG(seed, 0))
 	all, calib, test := byteImages(31, 400), byteImages(32, 60), byteImages(33, 40)
-	for _, n := range []int{120, 300, 11, 3} {
+	for _, n := range []int{120, 300, 11, 10, 3} {
 		for _, change := range []func(*nln.Config){nil, func(c *nln.Config) { c.Rank, c.Radius, c.Cache = nln.ScoreLocal, .5, nln.CacheFloat32 },
 			func(c *nln.Config) { c.Metric, c.Spaces = nln.MetricL1Mean, []string{"residual", nln.SpaceLatent} }} {
 			model := featured{newLinear(1, testShape, testLatent)}
 			fit := func(ids []int) *nln.Scorer {
 				cfg := nln.DefaultConfig()
 				cfg.Batch, cfg.MaxK, cfg.K, cfg.Local.K = 16, 3, 2, 3
-				if n > 100 {
+				switch {
+				case n > 100:
 					cfg.MaxK, cfg.Local.K = 7, 5
+				case n == 10: // each has one other fewer than are wanted
+					cfg.MaxK = n
 				}
 				if change != nil {
 					change(&cfg)
