@@ -83,10 +83,10 @@ func newHeatmaps(dir, kinds string, fpr float64, s *nln.Scorer, digest string) (
 		}
 	}
 	t := p.Threshold(fpr)
-	// Colours begin where one pixel of a hundred of normal images is, and end as far
-	// above the threshold as that is above the median of the tail.
+	// Colours begin where one pixel of a hundred of normal images is, and end four
+	// times as far above as the threshold.
 	low := p.Threshold(.01)
-	h.scale = heatScale{Threshold: t, FPR: fpr, Low: low, Top: t + max(t-low, math.Abs(t)*.5, 1e-6), White: 4 * max(t, 1e-6), Model: digest}
+	h.scale = heatScale{Threshold: t, FPR: fpr, Low: low, Top: low + 4*max(t-low, math.Abs(t)*.1, 1e-6), White: 4 * max(t, 1e-6), Model: digest}
 	if dir == "" {
 		return h, nil
 	}

@@ -271,7 +271,7 @@ func (r *run) through(ctx context.Context, images imageSource) error {
 	r.meter.say("scoring %d images of %v: about %s of memory", images.n, shape, megabytes(scorePeak(r.bundle, images.n)))
 	p := pipeline{images: images, shape: shape, size: batchSize(shape), readers: r.readers, score: r.scorer.Score, write: r.write}
 	if r.heat != nil {
-		p.score = r.heat.score
+		p.score, p.size = r.heat.score, min(p.size, mapImages)
 	}
 	if r.partial != nil {
 		before, err := r.partial.skip(images, p.size, &r.tally)

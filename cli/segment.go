@@ -98,10 +98,14 @@ func emptyRange() nln.Range { return nln.Range{Min: math.Inf(1), Max: math.Inf(-
 
 func widen(r *nln.Range, lo, hi float64) { r.Min, r.Max = min(r.Min, lo), max(r.Max, hi) }
 
+// mapImages is how many images are mapped at a time: a map takes several times the
+// memory of its image.
+const mapImages = 8
+
 // eachMap calls f with the map of each test image, in order.
 func eachMap(ctx context.Context, s *nln.Scorer, test *dataset.Set, recon bool, m *meter, what string, f func(i int, mp nln.Map) error) error {
 	done := 0
-	for x, err := range test.Batches(batchSize(test.Size)) {
+	for x, err := range test.Batches(min(mapImages, batchSize(test.Size))) {
 		if err != nil {
 			return err
 		}
