@@ -36,7 +36,8 @@ func trainCommand(env Env) *ucli.Command {
 		Description: `Trains an autoencoder on the normal images of DATA, indexes their latents and
 calibrates the scores on a tenth of them that it holds out. With --protocol miso
 the images of --class are novel and all others normal; with simo it is the other
-way round; without one all training images are normal.
+way round; with defects those of the first class are normal, which is good or
+normal in a list and good in MVTec AD; without one all training images are normal.
 
 An interrupt keeps what was learnt in BUNDLE.checkpoint; --resume goes on there.
 
@@ -45,7 +46,7 @@ An interrupt keeps what was learnt in BUNDLE.checkpoint; --resume goes on there.
 		Flags: append([]ucli.Flag{
 			&ucli.StringFlag{Name: "data", Usage: "the `DATA` to learn from", Required: true},
 			&ucli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "the `BUNDLE` to write"},
-			&ucli.StringFlag{Name: "protocol", Usage: "which images are normal: `miso|simo`"},
+			&ucli.StringFlag{Name: "protocol", Usage: "which images are normal: `miso|simo|defects`"},
 			&ucli.StringFlag{Name: "class", Usage: "the `CLASS` that the protocol is about, by name or number"},
 			&ucli.StringFlag{Name: "size", Usage: "resize image files to `ROWSxCOLUMNS`, or to as many of both (default: they have one size)"},
 			&ucli.StringFlag{Name: "arch", Value: models.ArchAE, Usage: "the model: `" + strings.Join(models.Archs(), "|") + "`"},
@@ -73,7 +74,7 @@ An interrupt keeps what was learnt in BUNDLE.checkpoint; --resume goes on there.
 				return err
 			}
 			if c.Bool("print-config") {
-				sp, err := opt.reading.Open(opt.data)
+				sp, err := opt.reading.OpenContext(c.Context, opt.data)
 				if err != nil {
 					return err
 				}
@@ -138,7 +139,7 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 	} else if errors.Is(err, fs.ErrNotExist) && opt.resume {
 		m.say("%s is not there: beginning anew", checkpoint)
 	}
-	inliers, calib, set, data, err := normalImages(opt, m)
+	inliers, calib, set, data, err := normalImages(ctx, opt, m)
 	if err != nil {
 		return man, err
 	}
@@ -202,8 +203,8 @@ func lossList(losses []models.Loss) string {
 
 // normalImages reads the data and returns the images to train on, those to
 // calibrate with, and the settings for them.
-func normalImages(opt trainOptions, m *meter) (rest, calib *dataset.Set, s *settings, data bundle.Data, err error) {
-	sp, err := opt.reading.Open(opt.data)
+func normalImages(ctx context.Context, opt trainOptions, m *meter) (rest, calib *dataset.Set, s *settings, data bundle.Data, err error) {
+	sp, err := opt.reading.OpenContext(ctx, opt.data)
 	if err != nil {
 		return nil, nil, nil, data, err
 	}
@@ -234,7 +235,7 @@ func normalImages(opt trainOptions, m *meter) (rest, calib *dataset.Set, s *sett
 		return nil, nil, nil, data, fmt.Errorf("%s has %d normal images: too few to hold some out for calibration, at least 10 are needed", opt.data, len(task.Inliers))
 	}
 	data = bundle.Data{Source: opt.data, Protocol: task.Protocol, Class: opt.class, Scale: sp.Train.Scale,
-		Resize: opt.reading.Rows > 0, Decoder: decoderName(opt.reading)}
+		Include: opt.reading.Include, Exclude: opt.reading.Exclude, Resize: opt.reading.Rows > 0, Decoder: decoderName(opt.reading)}
 	calib = sp.Train.Subset(pick(task.Inliers, out))
 	sp.Train.Keep(pick(task.Inliers, keep)) // nothing else has a part in it from here on
 	return sp.Train, calib, s, data, nil
