@@ -61,7 +61,9 @@ type Manifest struct {
 
 // Data says which images a bundle was made from.
 type Data struct {
-	Source      string           `json:"source"`   // as it was given, such as "mnist:DIR"
+	Source      string           `json:"source"`            // as it was given, such as "mnist:DIR"
+	Include     []string         `json:"include,omitempty"` // globs that chose among its image files
+	Exclude     []string         `json:"exclude,omitempty"`
 	Protocol    dataset.Protocol `json:"protocol"` // which of them were normal
 	Class       string           `json:"class,omitempty"`
 	Scale       dataset.Scale    `json:"scale"`             // of pixels to [0, 1]

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nlnctl/nlnctl/buckets"
 	"github.com/nlnctl/nlnctl/bundle"
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/internal/atomicfile"
@@ -72,11 +73,14 @@ func Run(ctx context.Context, env Env, args []string) int {
 func hint(err error) string {
 	var load *torch.LoadError
 	var hinted *hintedError
+	var bucket *buckets.Error
 	switch {
 	case errors.As(err, &hinted):
 		return hinted.hint
 	case errors.As(err, &load):
 		return load.Hint()
+	case errors.As(err, &bucket):
+		return bucket.Hint()
 	case errors.Is(err, torch.ErrOutOfMemory):
 		return "use a smaller --batch, or a machine with more memory"
 	case errors.Is(err, models.ErrDiverged):
@@ -134,7 +138,8 @@ const description = `nlnctl learns what normal images look like and finds the on
 Nearest Latent Neighbours (https://arxiv.org/abs/2111.06150).
 
 DATA is KIND:LOCATION: mnist:DIR, fashion-mnist:DIR, cifar-10:DIR|FILE,
-mvtec:DIR/category, folder:DIR, or a plain path, whose kind is found out.
+mvtec:DIR/category, folder:DIR, list:FILE.csv|jsonl, tar:FILE, a URL of an object
+store (s3://, gs://, azblob://, file://), or a plain path, whose kind is found out.
 
    nlnctl data synth -o glyphs                      a data set to try things with
    nlnctl train --data glyphs -o glyphs.nln         learn from its normal images
@@ -153,10 +158,12 @@ func newApp(env Env) *ucli.App {
 		HideVersion:          true, // "nlnctl version" says more
 		EnableBashCompletion: true,
 		Suggest:              true,
-		Writer:               env.Stdout,
-		ErrWriter:            env.Stderr,
-		ExitErrHandler:       func(*ucli.Context, error) {}, // Run reports
-		OnUsageError:         onUsageError,
+
+		DisableSliceFlagSeparator: true, // a glob may hold commas
+		Writer:                    env.Stdout,
+		ErrWriter:                 env.Stderr,
+		ExitErrHandler:            func(*ucli.Context, error) {}, // Run reports
+		OnUsageError:              onUsageError,
 		Commands: []*ucli.Command{
 			trainCommand(env), scoreCommand(env), evalCommand(env), explainCommand(env), reportCommand(env),
 			inspectCommand(env), thresholdCommand(env), indexCommand(env),

@@ -32,8 +32,9 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("NLN_CORE", os.Getenv("NLN_CORE"))
 			e.Setenv("NLN_DATA", os.Getenv("NLN_DATA"))
-			return nil
+			return startStore(e)
 		},
+		Cmds:      map[string]func(ts *testscript.TestScript, neg bool, args []string){"upload": upload},
 		Condition: func(cond string) (bool, error) { return cond == "data" && os.Getenv("NLN_DATA") != "", nil },
 	})
 }

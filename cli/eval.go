@@ -36,7 +36,7 @@ calibration images, as scoring does.
 		Flags: append([]ucli.Flag{
 			modelFlag(),
 			&ucli.StringFlag{Name: "data", Usage: "the `DATA` to measure on (default: what the bundle was trained from)"},
-			&ucli.StringFlag{Name: "protocol", Usage: "which images are normal: `miso|simo` (default: the bundle's)"},
+			&ucli.StringFlag{Name: "protocol", Usage: "which images are normal: `miso|simo|defects` (default: the bundle's)"},
 			&ucli.StringFlag{Name: "class", Usage: "the `CLASS` that the protocol is about (default: the bundle's)"},
 			&ucli.StringFlag{Name: "k", Usage: "numbers of neighbours, `K,...` (default: the bundle's)"},
 			&ucli.StringFlag{Name: "alpha", Usage: "weights of the error term, `X,...` (default: the bundle's)"},
@@ -163,7 +163,11 @@ func evaluate(ctx context.Context, c *ucli.Context, b *bundle.Bundle, m *meter, 
 	if err != nil {
 		return nil, err
 	}
-	sp, err := readingOf(b, limits).Open(data.Source)
+	reading := readingOf(b, limits)
+	if !c.IsSet("data") && !c.IsSet("include") && !c.IsSet("exclude") {
+		reading.Include, reading.Exclude = data.Include, data.Exclude
+	}
+	sp, err := reading.OpenContext(ctx, data.Source)
 	if err != nil {
 		return nil, err
 	}

@@ -63,6 +63,9 @@ func printManifest(out io.Writer, path string, m bundle.Manifest, digest string)
 		task += ", class " + m.Data.Class
 	}
 	row("data", "%s, %s, pixels scaled by %s", m.Data.Source, task, cmp.Or(m.Data.Scale, dataset.ScaleMinMax))
+	if d := m.Data; len(d.Include)+len(d.Exclude) > 0 {
+		row("chosen", "by --include %q --exclude %q", d.Include, d.Exclude)
+	}
 	row("images", "%d indexed, %d held out for calibration", m.Data.Indexed, m.Data.Calibration)
 	row("search", "%v", m.Index)
 	row("scoring", "K %d (up to %d), alpha %g on the error, %g on the distance; %s",

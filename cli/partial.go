@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"slices"
 	"strconv"
@@ -145,29 +146,33 @@ func sameRun(path string, about map[string]string) error {
 // skip returns how many of the images have their rows already, in whole batches of
 // size: what is scored in other batches may differ in the last digits. It adds
 // these rows to sum. The rows must be those of the images, in order.
-func (p *partial) skip(images imageSource, size int, sum *tally) (int, error) {
+func (p *partial) skip(names iter.Seq2[string, error], size int, sum *tally) (n int, err error) {
 	if p.rows == nil {
 		return 0, nil
 	}
 	mark, before := p.rows.offset(), *sum
-	for i := range images.n {
-		if i%size == 0 {
+	for name, err := range names {
+		if err != nil {
+			return 0, err
+		}
+		if n%size == 0 {
 			mark, before = p.rows.offset(), *sum
 		}
 		row, err := p.rows.next()
 		if err == io.EOF {
 			*sum = before
-			return i - i%size, p.goOn(mark)
+			return n - n%size, p.goOn(mark)
 		}
-		if err == nil && !row.isOf(images.name(i)) {
-			err = fmt.Errorf("row %d is of %s, and the image there is %s now", sum.total+1, row.image, images.name(i))
+		if err == nil && !row.isOf(name) {
+			err = fmt.Errorf("row %d is of %s, and the image there is %s now", sum.total+1, row.image, name)
 		}
 		if err != nil {
 			return 0, p.unfit(err)
 		}
 		row.count(sum)
+		n++
 	}
-	return images.n, nil
+	return n, nil
 }
 
 // goOn makes the next row stand at an offset.

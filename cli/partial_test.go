@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"archive/tar"
 	"bytes"
 	"errors"
 	"fmt"
@@ -142,8 +143,8 @@ func TestSkip(t *testing.T) {
 			p, begun := &partial{file: file, rows: s}, 0
 			p.begin = func() error { begun++; return nil }
 			var sum tally
-			a, err1 := p.skip(images(names[:split]), size, &sum)
-			b, err2 := p.skip(images(names[split:]), size, &sum)
+			a, err1 := p.skip(images(names[:split]).names(), size, &sum)
+			b, err2 := p.skip(images(names[split:]).names(), size, &sum)
 			if err := errors.Join(err1, err2, p.ended()); err != nil {
 				t.Fatal(err)
 			}
@@ -189,7 +190,7 @@ func TestSkip(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := &partial{file: file, rows: s}
-		_, err = p.skip(images(c.names), size, new(tally))
+		_, err = p.skip(images(c.names).names(), size, new(tally))
 		if err == nil {
 			err = p.ended()
 		}
@@ -214,6 +215,32 @@ func program(t *testing.T, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	return &exec.Cmd{Path: exe, Args: append([]string{"nlnctl"}, args...), Env: os.Environ(), Stderr: &stderr}, &stderr
 }
 
+// writeTar makes an archive of n members out of the files of a folder.
+func writeTar(t *testing.T, path, dir string, n int) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for i := range n {
+		data, err := os.ReadFile(files[i%len(files)])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("%04d.png", i), Mode: 0o644, Size: int64(len(data))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Close(), os.WriteFile(path, b.Bytes(), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Killed again and again in the middle of its rows, a run that goes on each time
 // ends with the output of one that nothing has stopped, to the byte.
 func TestKillAndResume(t *testing.T) {
@@ -225,10 +252,11 @@ func TestKillAndResume(t *testing.T) {
 	if err := os.WriteFile("broken.png", []byte("no picture"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	writeTar(t, "many.tar", "parts/test/good", 1000)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for _, ending := range []string{"jsonl", "csv", "parquet"} {
 		args := func(name string) []string {
-			return []string{"score", "-m", "b.nln", "parts/test/good", "broken.png", "glyphs", "--fpr", "0.1", "--threads", "2", "-o", name + "." + ending}
+			return []string{"score", "-m", "b.nln", "parts/test/good", "tar:many.tar", "broken.png", "glyphs", "--fpr", "0.1", "--threads", "2", "-o", name + "." + ending}
 		}
 		whole, stderr := program(t, args("whole")...)
 		if err := whole.Run(); whole.ProcessState.ExitCode() != exitIncomplete {

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/nlnctl/nlnctl/buckets"
 	"github.com/nlnctl/nlnctl/bundle"
 	"github.com/nlnctl/nlnctl/cgo/pictures"
 	"github.com/nlnctl/nlnctl/dataset"
@@ -20,22 +21,33 @@ func limitFlags() []ucli.Flag {
 		&ucli.Int64Flag{Name: "max-pixels", Value: dataset.MaxPixels, Usage: "refuse image files of more than `N` pixels"},
 		&ucli.Int64Flag{Name: "max-side", Value: dataset.MaxSide, Usage: "refuse image files of more than `N` rows or columns"},
 		&ucli.Int64Flag{Name: "max-bytes", Value: dataset.MaxFileBytes, Usage: "refuse image files of more than `N` bytes"},
+		&ucli.StringSliceFlag{Name: "include", Usage: "take only image files of DATA that match `GLOB`; may be repeated"},
+		&ucli.StringSliceFlag{Name: "exclude", Usage: "leave out image files of DATA that match `GLOB`; may be repeated"},
 	}
 }
 
-func limits(c *ucli.Context) (dataset.Limits, error) {
+// limits returns what the options of limitFlags say of how image files are read.
+func limits(c *ucli.Context) (dataset.Reading, error) {
 	for _, name := range []string{"max-pixels", "max-side", "max-bytes"} {
 		if c.Int64(name) < 1 {
-			return dataset.Limits{}, badUsage(c, "--%s is %d, want at least 1", name, c.Int64(name))
+			return dataset.Reading{}, badUsage(c, "--%s is %d, want at least 1", name, c.Int64(name))
 		}
 	}
-	return dataset.Limits{Pixels: c.Int64("max-pixels"), Side: c.Int64("max-side"), Bytes: c.Int64("max-bytes")}, nil
+	r := dataset.Reading{
+		Limits:  dataset.Limits{Pixels: c.Int64("max-pixels"), Side: c.Int64("max-side"), Bytes: c.Int64("max-bytes")},
+		Include: c.StringSlice("include"), Exclude: c.StringSlice("exclude"),
+		OpenStore: buckets.Open,
+	}
+	if err := r.CheckGlobs(); err != nil {
+		return r, &usageError{c.Command.FullName() + " --", err}
+	}
+	return r, nil
 }
 
 // newReading returns how images of a new bundle are read: resized to size if it is
 // given, and by libvips if it is there.
 func newReading(c *ucli.Context, size string) (r dataset.Reading, err error) {
-	if r.Limits, err = limits(c); err != nil {
+	if r, err = limits(c); err != nil {
 		return r, err
 	}
 	if size != "" {
@@ -49,10 +61,10 @@ func newReading(c *ucli.Context, size string) (r dataset.Reading, err error) {
 	return r, nil
 }
 
-// readingOf returns how a bundle's images were read, and others are to be.
-func readingOf(b *bundle.Bundle, l dataset.Limits) dataset.Reading {
+// readingOf returns how a bundle's images were read, and others are to be, with
+// what limits returned.
+func readingOf(b *bundle.Bundle, r dataset.Reading) dataset.Reading {
 	data, shape := b.Manifest.Data, b.Scorer.Shape()
-	r := dataset.Reading{Limits: l}
 	if data.Resize {
 		r.Rows, r.Columns = shape.H, shape.W
 	}

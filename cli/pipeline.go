@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"iter"
 	"runtime"
 	"sync"
 
@@ -31,13 +32,26 @@ type pipeline struct {
 	wrote func(done int) error
 }
 
-// An imageSource holds n images that can be read in any order.
+// An imageSource holds n images that can be read in any order, or a stream of them.
 type imageSource struct {
 	n    int
 	name func(i int) string
 	// reader returns a function for one goroutine, which stores the values of
 	// image i in dst.
 	reader func() func(i int, dst []float32) error
+
+	stream *imageStream // nil where n, name and reader are set
+}
+
+// names yields the names of all images.
+func (s imageSource) names() iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for i := range s.n {
+			if !yield(s.name(i), nil) {
+				return
+			}
+		}
+	}
 }
 
 // from returns the images from k on, under their names.
@@ -72,8 +86,10 @@ func batchSize(shape dataset.Shape) int {
 // A batch is consecutive images on their way through a pipeline.
 type batch struct {
 	first  int
-	pix    []float32 // of all images; once scored, those of the sound ones alone
-	errs   []error   // of each image, nil where it was read
+	n      int             // images in it
+	files  []*dataset.File // of a stream; nil elsewhere
+	pix    []float32       // of all images; once scored, those of the sound ones alone
+	errs   []error         // of each image, nil where it was read
 	unread sync.WaitGroup
 	scores []nln.Score // of the sound ones
 	err    error       // of scoring
@@ -96,10 +112,19 @@ func (p *pipeline) run(ctx context.Context) error {
 	// None of the channels of batches is ever full.
 	free, filling, scored := make(chan *batch, inFlight), make(chan *batch, inFlight), make(chan *batch, inFlight)
 	blocks := make(chan block)
+	if p.images.stream != nil {
+		p.images.n = inFlight * p.size // or more
+	}
 	for range min(inFlight, (p.images.n+p.size-1)/p.size) {
 		free <- &batch{pix: make([]float32, 0, min(p.size, p.images.n)*p.shape.Len())}
 	}
-	stages.Go(func() { p.handOut(ctx, free, filling, blocks) })
+	handOut := p.handOut
+	if p.images.stream != nil {
+		handOut = p.handOutStream
+	}
+	var total int    // how many images were to be read
+	var broken error // why there are no more
+	stages.Go(func() { total, broken = handOut(ctx, free, filling, blocks) })
 	for range p.readers {
 		stages.Go(func() { p.readBlocks(ctx, blocks) })
 	}
@@ -118,14 +143,19 @@ func (p *pipeline) run(ctx context.Context) error {
 		}
 		free <- b
 	}
-	if done < p.images.n {
-		return fmt.Errorf("stopped after %d of %d images: %w", done, p.images.n, ctx.Err())
+	stages.Wait()
+	if err := ctx.Err(); err != nil && (broken != nil || done < total) {
+		if p.images.stream != nil {
+			return fmt.Errorf("stopped after %d images: %w", done, err)
+		}
+		return fmt.Errorf("stopped after %d of %d images: %w", done, total, err)
 	}
-	return nil
+	return broken
 }
 
-// handOut gives the images out to be read, batch by batch in order.
-func (p *pipeline) handOut(ctx context.Context, free <-chan *batch, filling chan<- *batch, blocks chan<- block) {
+// handOut gives the images out to be read, batch by batch in order, and returns how
+// many there are.
+func (p *pipeline) handOut(ctx context.Context, free <-chan *batch, filling chan<- *batch, blocks chan<- block) (int, error) {
 	defer close(filling)
 	defer close(blocks)
 	for first := 0; first < p.images.n; first += p.size {
@@ -133,10 +163,10 @@ func (p *pipeline) handOut(ctx context.Context, free <-chan *batch, filling chan
 		select {
 		case b = <-free:
 		case <-ctx.Done():
-			return
+			return p.images.n, ctx.Err()
 		}
 		n := min(p.size, p.images.n-first)
-		b.first, b.pix, b.errs = first, b.pix[:n*p.shape.Len()], append(b.errs[:0], make([]error, n)...)
+		b.reset(first, n, p.shape)
 		b.unread.Add((n + readBlock - 1) / readBlock)
 		filling <- b
 		for lo := 0; lo < n; lo += readBlock {
@@ -147,17 +177,42 @@ func (p *pipeline) handOut(ctx context.Context, free <-chan *batch, filling chan
 			}
 		}
 	}
+	return p.images.n, nil
+}
+
+// reset makes room for n images, of which the first has a number.
+func (b *batch) reset(first, n int, shape dataset.Shape) {
+	b.first, b.n, b.pix, b.errs = first, n, b.pix[:n*shape.Len()], append(b.errs[:0], make([]error, n)...)
 }
 
 // readBlocks reads what is given out.
 func (p *pipeline) readBlocks(ctx context.Context, blocks <-chan block) {
-	read, n := p.images.reader(), p.shape.Len()
+	read, n := p.images.newReader(), p.shape.Len()
 	for b := range blocks {
 		for i := b.lo; i < b.hi && ctx.Err() == nil; i++ {
-			b.errs[i] = read(b.first+i, b.pix[i*n:(i+1)*n])
+			b.errs[i] = read(b.batch, i, b.pix[i*n:(i+1)*n])
 		}
 		b.unread.Done()
 	}
+}
+
+// newReader returns a function for one goroutine, which stores the values of image
+// i of a batch in dst.
+func (s *imageSource) newReader() func(b *batch, i int, dst []float32) error {
+	if s.stream != nil {
+		read := s.stream.reader()
+		return func(b *batch, i int, dst []float32) error { return read(b.files[i], dst) }
+	}
+	read := s.reader()
+	return func(b *batch, i int, dst []float32) error { return read(b.first+i, dst) }
+}
+
+// nameOf returns the name of image i of a batch.
+func (s *imageSource) nameOf(b *batch, i int) string {
+	if s.stream != nil {
+		return b.files[i].Name
+	}
+	return s.name(b.first + i)
 }
 
 // scoreBatches scores batches as they have been read, in order, until one fails.
@@ -167,6 +222,7 @@ func (p *pipeline) scoreBatches(ctx context.Context, filling <-chan *batch, scor
 	defer runtime.UnlockOSThread()
 	for b := range filling {
 		b.unread.Wait()
+		b.errs = b.errs[:b.n]
 		if b.err = ctx.Err(); b.err == nil {
 			b.err = p.scoreBatch(ctx, b)
 		}
@@ -206,7 +262,7 @@ func (p *pipeline) writeBatch(b *batch) error {
 			s = &b.scores[next]
 			next++
 		}
-		if err := p.write(p.images.name(b.first+i), s, failed); err != nil {
+		if err := p.write(p.images.nameOf(b, i), s, failed); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/nlnctl/nlnctl/bundle"
@@ -22,11 +23,13 @@ func scoreCommand(env Env) *ucli.Command {
 	return &ucli.Command{
 		Name:      "score",
 		Usage:     "score images",
-		UsageText: "nlnctl score -m BUNDLE DATA|FOLDER|FILE... [-o FILE] [options]",
+		UsageText: "nlnctl score -m BUNDLE DATA|FILE... [-o FILE] [options]",
 		Description: `Writes one row for each image: its score, p-value and verdict, the parts of the
 score, the local score and its p-value, and the nearest normal images as the
 reason, with how many are within the radius where the bundle has one. Of DATA the test images are
 scored. An image that cannot be read gets a row with its status and the reason.
+Archives and object stores are gone through once, from beginning to end, and may be
+larger than memory.
 
 Rows are JSON lines, CSV if FILE ends in .csv, or Parquet if it ends in .parquet.
 FILE appears when all is done. Until then rows stand in FILE.partial, from which
@@ -38,7 +41,8 @@ with --fail-on-novel 4 where an image is above the threshold, whether or not
 others could not be scored.
 
    nlnctl score -m parts.nln new-parts/ -o scores.csv
-   nlnctl score -m parts.nln a.png b.png --fpr 0.001 --fail-on-novel`,
+   nlnctl score -m parts.nln a.png b.png --fpr 0.001 --fail-on-novel
+   nlnctl score -m parts.nln s3://bucket/2026-11/ --exclude '**/raw/**'`,
 		Flags: append([]ucli.Flag{
 			modelFlag(),
 			&ucli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "-", Usage: "write the rows to `FILE`, .jsonl, .csv or .parquet; - is standard output"},
@@ -184,15 +188,15 @@ func groups(args []string) []group {
 
 // isImageFile says whether arg names an image file, be it there or not.
 func isImageFile(arg string) bool {
-	if !dataset.IsImageName(arg) {
+	if !dataset.IsImageName(arg) || strings.Contains(arg, "://") {
 		return false
 	}
 	st, err := os.Stat(arg)
 	return err != nil || st.Mode().IsRegular()
 }
 
-// score scores image files, or the image files of a folder, or the test images
-// of a set.
+// score scores image files, or those of a folder, list, archive or object store, or
+// the test images of a set.
 func (r *run) score(ctx context.Context, g group) error {
 	if g.files {
 		return r.scoreFiles(ctx, "", g.args)
@@ -202,17 +206,26 @@ func (r *run) score(ctx context.Context, g group) error {
 	if err != nil {
 		return err
 	}
-	if kind == "folder" {
-		names, err := dataset.ImageFiles(location)
+	switch {
+	case kind == "folder":
+		names, err := r.reading.ImageFiles(location)
 		if err != nil {
 			return err
 		}
 		if len(names) == 0 {
-			return fmt.Errorf("%s holds no image files", location)
+			return fmt.Errorf("%s holds no image files%s", location, r.chosen())
 		}
 		return r.scoreFiles(ctx, location, names)
+	case kind == "list":
+		paths, err := r.reading.ListFiles(location)
+		if err != nil {
+			return err
+		}
+		return r.scoreFiles(ctx, "", paths)
+	case dataset.IsStream(kind):
+		return r.scoreStream(ctx, arg)
 	}
-	sp, err := r.reading.Open(arg)
+	sp, err := r.reading.OpenContext(ctx, arg)
 	if err != nil {
 		return err
 	}
@@ -274,7 +287,7 @@ func (r *run) through(ctx context.Context, images imageSource) error {
 		p.score, p.size = r.heat.score, min(p.size, mapImages)
 	}
 	if r.partial != nil {
-		before, err := r.partial.skip(images, p.size, &r.tally)
+		before, err := r.partial.skip(images.names(), p.size, &r.tally)
 		if err != nil {
 			return err
 		}

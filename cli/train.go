@@ -37,7 +37,8 @@ func trainCommand(env Env) *ucli.Command {
 		Description: `Trains an autoencoder on the normal images of DATA, indexes their latents and
 calibrates the scores on a tenth of them that it holds out. With --protocol miso
 the images of --class are novel and all others normal; with simo it is the other
-way round; without one all training images are normal.
+way round; with defects those of the first class are normal, which is good or
+normal in a list and good in MVTec AD; without one all training images are normal.
 
 An interrupt keeps what was learnt in BUNDLE.checkpoint; --resume goes on there.
 
@@ -46,7 +47,7 @@ An interrupt keeps what was learnt in BUNDLE.checkpoint; --resume goes on there.
 		Flags: append([]ucli.Flag{
 			&ucli.StringFlag{Name: "data", Usage: "the `DATA` to learn from", Required: true},
 			&ucli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "the `BUNDLE` to write"},
-			&ucli.StringFlag{Name: "protocol", Usage: "which images are normal: `miso|simo`"},
+			&ucli.StringFlag{Name: "protocol", Usage: "which images are normal: `miso|simo|defects`"},
 			&ucli.StringFlag{Name: "class", Usage: "the `CLASS` that the protocol is about, by name or number"},
 			&ucli.StringFlag{Name: "size", Usage: "resize image files to `ROWSxCOLUMNS`, or to as many of both (default: they have one size)"},
 			&ucli.IntFlag{Name: "patch", Usage: "cut images into patches of `N` rows and columns (default: whole images)"},
@@ -77,7 +78,7 @@ An interrupt keeps what was learnt in BUNDLE.checkpoint; --resume goes on there.
 				return err
 			}
 			if c.Bool("print-config") {
-				sp, err := opt.reading.Open(opt.data)
+				sp, err := opt.reading.OpenContext(c.Context, opt.data)
 				if err != nil {
 					return err
 				}
@@ -147,7 +148,7 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 	} else if errors.Is(err, fs.ErrNotExist) && opt.resume {
 		m.say("%s is not there: beginning anew", checkpoint)
 	}
-	normal, err := normalImages(opt, m)
+	normal, err := normalImages(ctx, opt, m)
 	if err != nil {
 		return man, err
 	}
@@ -214,8 +215,8 @@ func lossList(losses []models.Loss) string {
 
 // normalImages reads the data and parts the normal images in those to train on and
 // those to calibrate with.
-func normalImages(opt trainOptions, m *meter) (*normals, error) {
-	sp, err := opt.reading.Open(opt.data)
+func normalImages(ctx context.Context, opt trainOptions, m *meter) (*normals, error) {
+	sp, err := opt.reading.OpenContext(ctx, opt.data)
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +249,7 @@ func normalImages(opt trainOptions, m *meter) (*normals, error) {
 	}
 	n := &normals{images: sp.Train, calib: sp.Train.Subset(pick(task.Inliers, out)), settings: s}
 	n.data = bundle.Data{Source: opt.data, Protocol: task.Protocol, Class: opt.class, Scale: sp.Train.Scale,
-		Resize: opt.reading.Rows > 0, Decoder: decoderName(opt.reading)}
+		Include: opt.reading.Include, Exclude: opt.reading.Exclude, Resize: opt.reading.Rows > 0, Decoder: decoderName(opt.reading)}
 	sp.Train.Keep(pick(task.Inliers, keep)) // nothing else has a part in it from here on
 	return n, n.learn()
 }

@@ -59,18 +59,26 @@ func (r *ImageReader) Read(dst []uint8, path string, want Shape) error {
 	if cap(r.file) > maxKept {
 		r.file = nil
 	}
+	var err error
+	if r.file, err = readImageFile(path, r.file[:0], r.Reading.Limits.filled().Bytes); err != nil {
+		return err
+	}
+	return r.ReadBytes(dst, r.file, path, want)
+}
+
+// ReadBytes is Read for the bytes of a file, which are not kept; name is used in
+// errors.
+func (r *ImageReader) ReadBytes(dst []uint8, data []byte, name string, want Shape) error {
+	if most := r.Reading.Limits.filled().Bytes; int64(len(data)) > most {
+		return tooManyBytes(name, most)
+	}
 	if cap(r.png.rows) > maxKept || cap(r.png.joined) > maxKept {
 		r.png = pngReader{}
 	}
-	var err error
-	limits := r.Reading.Limits.filled()
-	if r.file, err = readImageFile(path, r.file[:0], limits.Bytes); err != nil {
-		return err
-	}
-	if limits.check(path, want) == nil && r.png.decode(dst[:want.Len()], r.file, want) {
+	if r.Reading.Limits.check(name, want) == nil && r.png.decode(dst[:want.Len()], data, want) {
 		return nil
 	}
-	return r.Reading.decode(dst[:want.Len()], r.file, path, want)
+	return r.Reading.decode(dst[:want.Len()], data, name, want)
 }
 
 // DecodeImage is [ReadImage] for the bytes of a file; name is used in errors.
@@ -131,9 +139,13 @@ func readImageFile(path string, buf []byte, most int64) ([]byte, error) {
 		return buf, fmt.Errorf("dataset: read image: %w", err)
 	}
 	if int64(len(buf)) > most {
-		return buf, &TooLargeError{Path: path, Have: "more bytes than that", Max: fmt.Sprintf("%d bytes", most)}
+		return buf, tooManyBytes(path, most)
 	}
 	return buf, nil
+}
+
+func tooManyBytes(path string, most int64) error {
+	return &TooLargeError{Path: path, Have: "more bytes than that", Max: fmt.Sprintf("%d bytes", most)}
 }
 
 // readLimited appends what f holds to buf, or one byte more than most.

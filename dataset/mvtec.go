@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path"
@@ -14,22 +15,22 @@ import (
 // other than good. Label 0 is good, the other kinds follow sorted by name; the
 // images are ordered by label, then by name. Names are relative to the
 // category's folder. The test folder may be missing.
-func openMVTec(location string, r Reading) (*Splits, error) {
+func openMVTec(_ context.Context, location string, r Reading) (*Splits, error) {
 	if !isDir(filepath.Join(location, "train", "good")) {
 		return nil, notMVTec(location)
 	}
 	base := "mvtec/" + filepath.Base(location)
-	train, err := ImageFiles(filepath.Join(location, "train", "good"))
+	train, _, err := r.listImages(filepath.Join(location, "train", "good"), "train/good/")
 	if err != nil {
 		return nil, err
 	}
 	if len(train) == 0 {
-		return nil, fmt.Errorf("dataset: open mvtec: %s holds no images", filepath.Join(location, "train", "good"))
+		return nil, r.noImages("mvtec", filepath.Join(location, "train", "good"))
 	}
 	kinds := []string{"good"}
 	var test []string
 	if isDir(filepath.Join(location, "test")) {
-		if test, err = ImageFiles(filepath.Join(location, "test")); err != nil {
+		if test, _, err = r.listImages(filepath.Join(location, "test"), "test/"); err != nil {
 			return nil, err
 		}
 		dirs := firstLevel(test)
@@ -122,7 +123,7 @@ func (s *Set) readMasks(location string, r Reading) error {
 			s.Notes = append(s.Notes, fmt.Sprintf("mvtec: %s has no masks for the kind %s", location, kind))
 		}
 	}
-	return inParallel(s.Len(), func(i int) error {
+	return inParallel(0, s.Len(), func(i int) error {
 		k := s.Labels[i]
 		if k == 0 || without[k] {
 			return nil

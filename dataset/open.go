@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -37,28 +38,42 @@ func (sp *Splits) Notes() []string {
 	return notes
 }
 
-// A kind is one way in which data sets lie on disk. To add one, add a row.
+// A kind is one way in which data sets lie on disk or elsewhere. To add one, add a
+// row.
 type kind struct {
 	name  string
 	usage string
-	open  func(location string, r Reading) (*Splits, error)
+	open  func(ctx context.Context, location string, r Reading) (*Splits, error)
 
 	// is reports whether a plain path looks like this kind; the kinds are
 	// asked in order. Nil where no path is ever taken for this kind.
 	is func(location string) bool
+
+	// stream goes through the image files one after the other, without a list of
+	// them. Nil where they lie in memory or can be listed cheaply.
+	stream func(ctx context.Context, location string, r Reading) (*Stream, error)
 }
 
 var kinds = []kind{
-	{"mnist", "mnist:DIR", asTheyAre(openMNIST), isMNIST},
-	{"fashion-mnist", "fashion-mnist:DIR", asTheyAre(openFashion), isFashion},
-	{"cifar-10", "cifar-10:DIR|FILE", asTheyAre(openCIFAR), isCIFAR},
-	{"mvtec", "mvtec:DIR/category", openMVTec, isMVTec},
-	{"folder", "folder:DIR", openFolder, isDir},
+	{"mnist", "mnist:DIR", asTheyAre(openMNIST), isMNIST, nil},
+	{"fashion-mnist", "fashion-mnist:DIR", asTheyAre(openFashion), isFashion, nil},
+	{"cifar-10", "cifar-10:DIR|FILE", asTheyAre(openCIFAR), isCIFAR, nil},
+	{"mvtec", "mvtec:DIR/category", openMVTec, isMVTec, nil},
+	{"folder", "folder:DIR", openFolder, isDir, nil},
+	{"list", "list:FILE.csv|jsonl", openList, isList, nil},
+	{"tar", "tar:FILE", openTar, isTar, streamTar},
+	storeKind("s3", "s3://BUCKET/PREFIX"),
+	storeKind("gs", "gs://BUCKET/PREFIX"),
+	storeKind("azblob", "azblob://CONTAINER/PREFIX"),
+	storeKind("file", "file:///DIR"),
 }
 
 // asTheyAre is for kinds that are not made of image files.
-func asTheyAre(open func(location string) (*Splits, error)) func(string, Reading) (*Splits, error) {
-	return func(location string, r Reading) (*Splits, error) {
+func asTheyAre(open func(location string) (*Splits, error)) func(context.Context, string, Reading) (*Splits, error) {
+	return func(_ context.Context, location string, r Reading) (*Splits, error) {
+		if r.hasGlobs() {
+			return nil, fmt.Errorf("dataset: open %s: it is no set of image files, which alone globs can choose from", location)
+		}
 		sp, err := open(location)
 		if err != nil || !r.resizes() {
 			return sp, err
@@ -91,24 +106,31 @@ func Open(spec string) (*Splits, error) { return Reading{}.Open(spec) }
 //	cifar-10:DIR|FILE              the binary version, as batches or as tar.gz
 //	mvtec:DIR/category             train/good, test/KIND, ground_truth/KIND
 //	folder:DIR                     image files, classes by sub-folder
+//	list:FILE                      image files that a list in CSV or JSON lines names
+//	tar:FILE                       image files in a tar, plain, gzip or zstd
+//	s3://BUCKET/PREFIX             image files in an object store; also gs://,
+//	                               azblob:// and file://, see Reading.OpenStore
 //
 // or a plain path, whose kind is found out from what lies there. The two MNISTs
 // have the same file names: a plain path is taken for Fashion-MNIST if one of
 // its last two elements contains "fashion". A folder has one split, which
-// stands for both ([Splits.Single]), unless it holds train and test folders.
+// stands for both ([Splits.Single]), unless it holds train and test folders; so
+// has an archive and a URL, which are sets as the folder of the same files is. A
+// list has one split unless it has a column "split".
 // An image file by itself is a set of one image.
 //
 // Each set has passed [Set.Check] and holds at least one image. MNIST,
 // Fashion-MNIST and CIFAR-10 have [ScaleMinMax], the others [Scale255].
-func (r Reading) Open(spec string) (*Splits, error) {
-	k, location, err := resolve(spec)
+func (r Reading) Open(spec string) (*Splits, error) { return r.OpenContext(context.Background(), spec) }
+
+// OpenContext is Open. When ctx ends, the reading of an archive or of an object
+// store ends with its error; what lies on disk is read to the end.
+func (r Reading) OpenContext(ctx context.Context, spec string) (*Splits, error) {
+	k, location, err := r.resolve(spec)
 	if err != nil {
 		return nil, err
 	}
-	if location == "" {
-		return nil, fmt.Errorf("dataset: open %q: no location after the colon, want %s", spec, k.usage)
-	}
-	sp, err := k.open(location, r)
+	sp, err := k.open(ctx, location, r)
 	if err != nil {
 		return nil, err
 	}
@@ -124,6 +146,18 @@ func (r Reading) Open(spec string) (*Splits, error) {
 		}
 	}
 	return sp, nil
+}
+
+// resolve is resolve for what is going to be read.
+func (r Reading) resolve(spec string) (kind, string, error) {
+	k, location, err := resolve(spec)
+	if err != nil {
+		return k, location, err
+	}
+	if strings.Trim(location, "/") == "" && location != "/" {
+		return k, "", fmt.Errorf("dataset: open %q: no location after the colon, want %s", spec, k.usage)
+	}
+	return k, location, r.CheckGlobs()
 }
 
 // likeKind matches what may be meant as a kind. One letter is left to be the
@@ -165,7 +199,7 @@ func resolve(spec string) (kind, string, error) {
 }
 
 // openFile reads one image file as a set.
-func openFile(location string, r Reading) (*Splits, error) {
+func openFile(_ context.Context, location string, r Reading) (*Splits, error) {
 	s, err := r.OpenFiles([]string{location})
 	if err != nil {
 		return nil, err

@@ -117,6 +117,10 @@ func (sp *Splits) Task(p Protocol, class string) (*Task, error) {
 		if s.Labels == nil {
 			return nil, fmt.Errorf("dataset: protocol %s needs labels, %s has none", p, s.Name)
 		}
+		if p == Defects && sp.Kind == "list" && !slices.Contains(normalClasses, s.Classes[0]) {
+			return nil, fmt.Errorf("dataset: protocol %s needs a class %s, which %s has not; it has %s",
+				p, strings.Join(normalClasses, " or "), s.Name, strings.Join(s.Classes, ", "))
+		}
 		if p.NeedsClass() {
 			if t.Class, err = s.Class(class); err != nil {
 				return nil, err

@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"context"
 	"errors"
 	"fmt"
 )
@@ -20,6 +21,17 @@ type Reading struct {
 	Decoder Decoder
 
 	Limits Limits
+
+	// Include and Exclude choose among the image files that a spec names: those
+	// that match one of Include, or all where it is empty, without those that match
+	// one of Exclude. A glob with a slash is compared with the slash-separated path
+	// relative to the folder, archive, list or URL, where ** stands for folders of
+	// any depth; another one with the last element of the path.
+	Include, Exclude []string
+
+	// OpenStore opens what a URL such as "s3://BUCKET/PREFIX" means; nil if no URLs
+	// are to be read.
+	OpenStore func(ctx context.Context, url string) (Store, error)
 }
 
 // Limits are checked before a file is decoded: one of a few kilobytes can claim

@@ -145,6 +145,11 @@ func TestLimits(t *testing.T) {
 		if c.ok && err != nil || !c.ok && !errors.As(err, &large) {
 			t.Errorf("%+v: %v", c.limits, err)
 		}
+		large = nil
+		err = r.ReadBytes(make([]uint8, 144), data, "x", Shape{C: 3, H: 6, W: 8})
+		if c.ok && err != nil || !c.ok && (!errors.As(err, &large) || large.Path != "x") {
+			t.Errorf("%+v: %v of the bytes", c.limits, err)
+		}
 	}
 }
 

@@ -17,12 +17,12 @@ import (
 // whole jobs, then the bundle, then models and indexes, then the algorithm, then
 // data. The native core is known to models and faissindex; a bundle is opened
 // onto one of its devices, and the command line reports on it and hands its
-// decoder to dataset.
+// decoder to dataset, and buckets as well.
 var arrows = map[string][]string{
 	"cmd/nlnctl": {"cli"},
 	"cli": {
 		"experiment", "batch", "serve", "report", "bundle",
-		"models", "faissindex", "nln", "dataset", "cgo/torch", "cgo/pictures",
+		"models", "faissindex", "nln", "dataset", "buckets", "cgo/torch", "cgo/pictures",
 	},
 	"experiment": {"bundle", "models", "faissindex", "nln", "dataset"},
 	"batch":      {"bundle", "models", "faissindex", "nln", "dataset"},
@@ -37,6 +37,7 @@ var arrows = map[string][]string{
 	// implements an interface of package dataset
 	"cgo/pictures": {"cgo/internal", "dataset"},
 
+	"buckets":      {"dataset"}, // implements an interface of it
 	"nln":          {"dataset"},
 	"dataset":      {},
 	"cgo/internal": {},

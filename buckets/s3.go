@@ -1,0 +1,5 @@
+//go:build !nos3
+
+package buckets
+
+import _ "gocloud.dev/blob/s3blob"
