@@ -88,7 +88,7 @@ func (l *lesson) normalSet(ctx context.Context, reading dataset.Reading, g group
 		}
 		return l.files(ctx, reading, files)
 	}
-	sp, err := reading.Open(arg)
+	sp, err := reading.OpenContext(ctx, arg)
 	if err != nil {
 		return nil, err
 	}
