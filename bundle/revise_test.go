@@ -364,6 +364,54 @@ func TestReviseRefuses(t *testing.T) {
 	}
 }
 
+// A bundle that is opened while others take its place is one of them, whole.
+func TestOpenWhileTeaching(t *testing.T) {
+	f := teachable(t)
+	path := filepath.Join(t.TempDir(), "b.nln")
+	if err := f.Save(path, false); err != nil {
+		t.Fatal(err)
+	}
+	n, opened := 8*batchOf, 0
+	changed := make(chan error)
+	go func() {
+		defer close(changed)
+		for i := range 12 { // as many images each time, but others
+			if err := revise(t, path, ids(0, 1), f.more.Subset([]int{i}), 1); err != nil {
+				changed <- err
+				return
+			}
+		}
+	}()
+	for done := false; !done; opened++ {
+		select {
+		case err, more := <-changed:
+			if err != nil {
+				t.Fatal(err)
+			}
+			done = !more
+		default:
+		}
+		b, err := Open(path, torch.CPU)
+		if err != nil {
+			t.Fatalf("opening no. %d: %v", opened+1, err)
+		}
+		// The index has the vectors that the tables are of: a reconstruction is that
+		// of its latent.
+		last := n - 1
+		xhat := make([]float32, f.model.Shape().Len())
+		if err := b.Model.Decode(t.Context(), b.Index.Vectors()[last*b.Index.Dim():(last+1)*b.Index.Dim()], xhat); err != nil {
+			t.Fatal(err)
+		}
+		if d := b.Scorer.Recon().MeanAbs(xhat, last); len(b.Train) != n || d > 1./255 {
+			t.Fatalf("opening no. %d: %d images, the last with the reconstruction of another: %v", opened+1, len(b.Train), d)
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("opened %d times", opened)
+}
+
 // teachLoopPath names the bundle for TestTeachLoop.
 const teachLoopPath = "NLN_TEST_TEACH_LOOP"
 
