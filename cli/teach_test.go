@@ -100,6 +100,11 @@ func TestNewImages(t *testing.T) {
 	if err != nil || none.Len() != 0 {
 		t.Errorf("%d images of those trained on and held out are new (%v)", none.Len(), err)
 	}
+	l.sameNames = true
+	if all, err := l.normalImages(t.Context(), reading, []string{"glyphs"}); err != nil || all.Len() != 180-len(held.Digests) {
+		t.Errorf("%d images although names do not count, want all but those held out: %v", all.Len(), err)
+	}
+	l.sameNames = false
 	// Their names are those of other images: names alone would leave them out.
 	for i := range b.Train {
 		b.Train[i].Name = "first/" + b.Train[i].Name
