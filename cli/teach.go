@@ -48,13 +48,14 @@ func indexAddCommand(env Env) *ucli.Command {
 		UsageText: "nlnctl index add -m BUNDLE DATA|FOLDER|FILE... [options]",
 		Description: `Indexes normal images behind those that are, and prints the bundle's new digest.
 Of DATA these are the training images that are normal as when the bundle was
-trained. Images that are indexed already, by their names, are left out, and so are
-those held out for calibration, by their pixels: to compare these with themselves
-would say nothing of new images. One that cannot be read is an error, and nothing
-is added.
+trained. Images that are indexed already, by their names, are left out unless
+--same-names says that they are others: data sets number their images. Those that
+were held out for calibration are never taken, known by their pixels: compared with
+themselves they would say nothing of new images. An image that cannot be read is an
+error, and nothing is added.
 
 BUNDLE is replaced at once, and the version before it kept, see "index rollback".`,
-		Flags: append([]ucli.Flag{modelFlag(), digestFlag(), keepFlag(), threadsFlag(), quietFlag()}, limitFlags()...),
+		Flags: append([]ucli.Flag{modelFlag(), &ucli.BoolFlag{Name: "same-names", Usage: "take images whose names are indexed too: they are others"}, digestFlag(), keepFlag(), threadsFlag(), quietFlag()}, limitFlags()...),
 		Action: func(c *ucli.Context) error {
 			if !c.Args().Present() {
 				return badUsage(c, "nothing to add")
@@ -64,6 +65,7 @@ BUNDLE is replaced at once, and the version before it kept, see "index rollback"
 				return err
 			}
 			return teach(c, env, func(l *lesson) error {
+				l.sameNames = c.Bool("same-names")
 				images, err := l.normalImages(c.Context, readingOf(l.bundle, limits), c.Args().Slice())
 				if err != nil {
 					return err
@@ -137,6 +139,8 @@ type lesson struct {
 	held   *nln.Held
 	change nln.Change
 	names  []bundle.Image // of change.Add
+
+	sameNames bool // images whose names are indexed are others
 }
 
 // byName returns the ids of the indexed images of each name.

@@ -46,7 +46,7 @@ func (l *lesson) newImages(set *dataset.Set) *dataset.Set {
 	for i := range set.Len() {
 		name := set.ImageName(i)
 		switch {
-		case indexed[name] != nil:
+		case indexed[name] != nil && !l.sameNames:
 			known++
 		case held[nln.DigestOf(set.Gather([]int{i}, values).Pix)]:
 			calib++
@@ -56,7 +56,7 @@ func (l *lesson) newImages(set *dataset.Set) *dataset.Set {
 		}
 	}
 	if known > 0 {
-		l.meter.say("%d images are indexed already, by their names, and left out; remove them first where they are others", known)
+		l.meter.say("%d images are indexed already, by their names, and left out; --same-names takes them where they are others", known)
 	}
 	if calib > 0 {
 		l.meter.say("%d images are held out for calibration and left out", calib)
