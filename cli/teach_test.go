@@ -95,7 +95,7 @@ func TestNewImages(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := &lesson{bundle: b, meter: new(meter), held: held}
-	reading := readingOf(b, dataset.Limits{})
+	reading := readingOf(b, dataset.Reading{})
 	none, err := l.normalImages(t.Context(), reading, []string{"glyphs"})
 	if err != nil || none.Len() != 0 {
 		t.Errorf("%d images of those trained on and held out are new (%v)", none.Len(), err)
