@@ -182,15 +182,15 @@ func lines(t *testing.T, r dataset.Reading, url string) (all []string, err error
 }
 
 func TestStream(t *testing.T) {
-	objects := map[string][]byte{"b.png": []byte("12"), "a/c.jpg": []byte("1"), "empty.png": nil, "large.png": make([]byte, 3<<20), "z.txt": nil, "a.png": []byte("123")}
+	objects := map[string][]byte{"b.png": []byte("12"), "a/c.jpg": []byte("1"), "empty.png": nil, "large.png": make([]byte, 3<<20), "z.txt": nil, "a.png": []byte("123"), "a.png.png": []byte("1234")}
 	for _, url := range each(t, objects) {
 		all, err := lines(t, reading, url)
 		slices.Sort(all) // "a.png" and "a/c.jpg" stand in another order in a folder
-		if want := []string{"a.png 3", "a/c.jpg 1", "b.png 2", "empty.png 0", "large.png 3145728"}; err != nil || !slices.Equal(all, want) {
+		if want := []string{"a.png 3", "a.png.png 4", "a/c.jpg 1", "b.png 2", "empty.png 0", "large.png 3145728"}; err != nil || !slices.Equal(all, want) {
 			t.Errorf("%s: %q, %v", url, all, err)
 		}
 		r := reading
-		r.Limits.Bytes, r.Exclude = 3<<20-1, []string{"a/**", "b*"}
+		r.Limits.Bytes, r.Exclude = 3<<20-1, []string{"a/**", "b*", "a.png.*"}
 		if all, err := lines(t, r, url); err != nil || !slices.Equal(all, []string{"a.png 3", "empty.png 0", "large.png: *dataset.TooLargeError"}) {
 			t.Errorf("%s: %q, %v with a limit and a glob", url, all, err)
 		}

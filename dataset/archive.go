@@ -157,11 +157,11 @@ func (a *archive) finish() error {
 		return a.fault("read tar", io.ErrUnexpectedEOF)
 	}
 	// The tar ends before what compressed it does: read on, for its checksum.
-	const most = 1 << 30
+	const most = 64 << 20 // tar pads to 10 KB
 	if n, err := io.Copy(io.Discard, io.LimitReader(&a.plain, most)); err != nil {
 		return a.fault("read to the end", err)
 	} else if n == most {
-		return formatErrorf(a.path, "read to the end: over 1 GB behind the last member")
+		return formatErrorf(a.path, "read to the end: over 64 MB behind the last member")
 	}
 	return io.EOF
 }

@@ -218,6 +218,24 @@ func TestTarErrors(t *testing.T) {
 	}
 }
 
+// The first damaged member in order is named, whichever goroutine met it.
+func TestTarNamesTheFirst(t *testing.T) {
+	var entries []entry
+	for i := range 40 {
+		e := entry{name: fmt.Sprintf("%02d.png", i), fill: 1}
+		if i >= 3 {
+			e.data = encodePNG(t, greyRamp(3, 2))[:40]
+		}
+		entries = append(entries, e)
+	}
+	file := writeTar(t, "x.tar", entries)
+	for range 50 {
+		if _, err := Open(file); err == nil || !strings.Contains(err.Error(), "!03.png: ") {
+			t.Fatalf("error %v, want one for 03.png", err)
+		}
+	}
+}
+
 // A member that cannot be read is one of the lines, and the others go on.
 func TestStreamTar(t *testing.T) {
 	entries := []entry{{name: "b.png", fill: 2}, {name: "damaged.png", data: encodePNG(t, greyRamp(3, 2))[:40]}, {name: "gif.png", data: []byte("GIF89a")},
