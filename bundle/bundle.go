@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/faissindex"
@@ -271,21 +272,46 @@ func (b *Bundle) assemble(path string, dev torch.Device) error {
 		return fmt.Errorf("%w: its files do not belong together", ErrDamaged)
 	}
 	b.kept.Pixels = b.Manifest.Pixels
-	b.Scorer, err = scorerOf(b.Model, b.Index, b.kept, b.Manifest)
+	b.Scorer, err = scorerOf(b.Model, b.Index, b.kept, b.Manifest, b.Train)
 	return err
 }
 
 // scorerOf puts a scorer together with what a bundle keeps.
-func scorerOf(m nln.Model, idx nln.Index, kept nln.Kept, man Manifest) (*nln.Scorer, error) {
+func scorerOf(m nln.Model, idx nln.Index, kept nln.Kept, man Manifest, train []Image) (*nln.Scorer, error) {
 	cfg := man.Policy.config(kept.Calibration.Len() > 0)
 	if man.Patched != nil {
-		cfg.Patched = *man.Patched
+		cfg.Patched, cfg.Sources = *man.Patched, sourcesOf(train)
 	}
 	s, err := nln.NewScorer(m, idx, kept, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return s, nil
+}
+
+// sourcesOf numbers the images that patches are of, by their names.
+func sourcesOf(train []Image) []int64 {
+	numbers := map[string]int64{}
+	sources := make([]int64, len(train))
+	for i, im := range train {
+		name := im.Source()
+		n, ok := numbers[name]
+		if !ok {
+			n = int64(len(numbers))
+			numbers[name] = n
+		}
+		sources[i] = n
+	}
+	return sources
+}
+
+// Source returns the name of the image that a patch of the name is of, see
+// dataset.Patches.Name.
+func (im Image) Source() string {
+	if at := strings.LastIndexByte(im.Name, '@'); at >= 0 {
+		return im.Name[:at]
+	}
+	return im.Name
 }
 
 // ReadManifest returns the manifest of the bundle in a directory and its

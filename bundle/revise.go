@@ -93,7 +93,7 @@ func (r *Revision) fill(dir, old string, m *Manifest) error {
 	trained := m.Policy.Trained
 	m.Policy, m.Index = policyOf(r.Scorer.Config()), r.Search
 	m.Policy.Trained = trained
-	m.Data.Indexed = r.Index.Len()
+	m.Data.Indexed, m.Pixels = r.Index.Len(), kept.Pixels
 	files := map[string]File{}
 	for name, f := range m.Files {
 		if _, ok := changed[name]; !ok {

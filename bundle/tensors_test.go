@@ -124,7 +124,7 @@ func readScorer(dir string, m nln.Model, idx nln.Index, policy Policy) (*nln.Sco
 	if err != nil {
 		return nil, err
 	}
-	return scorerOf(m, idx, kept, Manifest{Policy: policy})
+	return scorerOf(m, idx, kept, Manifest{Policy: policy}, nil)
 }
 
 // Tensors that are sound but not those of a bundle must be refused by name.

@@ -96,10 +96,11 @@ func (n *normals) String() string {
 	return fmt.Sprintf("%d patches of %v of %d images of %v", n.train.Len(), n.train.Shape(), n.images.Len(), n.images.Shape())
 }
 
-// held returns how many held-out images are kept for changes of the index.
+// held returns how many held-out images, or patches of them, are kept for changes of
+// the index.
 func (n *normals) held() int {
 	if n.patches != nil {
-		return 0
+		return n.grid.Of(n.calib).Len()
 	}
 	return n.calib.Len()
 }

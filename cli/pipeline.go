@@ -73,9 +73,10 @@ const (
 	// readBlock is how many images a goroutine reads before it looks for others.
 	readBlock = 8
 	// batchImages and batchBytes bound a batch: enough images to keep the
-	// processor busy, and few large ones.
+	// processor busy, and few large ones, so that reading, scoring and writing overlap
+	// in a run of some hundred pictures.
 	batchImages = 256
-	batchBytes  = 64 << 20
+	batchBytes  = 8 << 20
 )
 
 // batchSize returns how many images of a shape make a batch.

@@ -231,7 +231,7 @@ func TestBatchSize(t *testing.T) {
 	for _, c := range []struct {
 		shape dataset.Shape
 		want  int
-	}{{dataset.Shape{C: 1, H: 28, W: 28}, 256}, {dataset.Shape{C: 3, H: 128, W: 128}, 256}, {dataset.Shape{C: 3, H: 1024, W: 1024}, 5}, {dataset.Shape{C: 3, H: 8192, W: 8192}, 1}} {
+	}{{dataset.Shape{C: 1, H: 28, W: 28}, 256}, {dataset.Shape{C: 3, H: 128, W: 128}, 42}, {dataset.Shape{C: 3, H: 1024, W: 1024}, 1}, {dataset.Shape{C: 3, H: 8192, W: 8192}, 1}} {
 		if n := batchSize(c.shape); n != c.want {
 			t.Errorf("batchSize(%v) = %d, want %d", c.shape, n, c.want)
 		}

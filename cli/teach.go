@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nlnctl/nlnctl/bundle"
+	"github.com/nlnctl/nlnctl/dataset"
 	"github.com/nlnctl/nlnctl/faissindex"
 	"github.com/nlnctl/nlnctl/internal/atomicfile"
 	"github.com/nlnctl/nlnctl/nln"
@@ -70,12 +71,7 @@ BUNDLE is replaced at once, and the version before it kept, see "index rollback"
 				if err != nil {
 					return err
 				}
-				if images.Len() > 0 {
-					l.change.Add = images
-				}
-				for i := range images.Len() {
-					l.names = append(l.names, bundle.Image{Name: images.ImageName(i), Class: className(images, i)})
-				}
+				l.add(images)
 				return nil
 			})
 		},
@@ -143,13 +139,39 @@ type lesson struct {
 	sameNames bool // images whose names are indexed are others
 }
 
-// byName returns the ids of the indexed images of each name.
+// byName returns the ids of the indexed images of each name, or of their patches.
 func (l *lesson) byName() map[string][]int64 {
 	ids := map[string][]int64{}
 	for id, im := range l.bundle.Train {
-		ids[im.Name] = append(ids[im.Name], int64(id))
+		name := im.Name
+		if l.bundle.Manifest.Patched != nil {
+			name = im.Source()
+		}
+		ids[name] = append(ids[name], int64(id))
 	}
 	return ids
+}
+
+// add has images added, or all patches of their grid.
+func (l *lesson) add(images *dataset.Set) {
+	if images.Len() == 0 {
+		return
+	}
+	if l.bundle.Manifest.Patched == nil {
+		l.change.Add = images
+		for i := range images.Len() {
+			l.names = append(l.names, bundle.Image{Name: images.ImageName(i), Class: className(images, i)})
+		}
+		return
+	}
+	patches := l.bundle.Manifest.Patched.Grid.Of(images)
+	l.change.Add = patches
+	sources := l.bundle.Scorer.Config().Sources
+	next := int64(len(sources)) // no source has this number or a larger one
+	for i := range patches.Len() {
+		l.names = append(l.names, bundle.Image{Name: patches.Name(i), Class: className(images, patches.Source(i))})
+		l.change.Sources = append(l.change.Sources, next+int64(patches.Source(i)))
+	}
 }
 
 // teach changes the bundle that the options name as prepare says, alone.
@@ -183,9 +205,6 @@ func teachLocked(c *ucli.Context, env Env, path string, prepare func(*lesson) er
 	if !strings.HasPrefix(b.Digest, c.String("digest")) {
 		return "", &hintedError{fmt.Errorf("%s has the digest %.16s, not %s", path, b.Digest, c.String("digest")),
 			"the bundle was changed since: take ids from new rows, or names"}
-	}
-	if b.Manifest.Patched != nil {
-		return "", &hintedError{fmt.Errorf("%s is of patches, of which none can be added or removed", path), "train again with the other images"}
 	}
 	l := &lesson{bundle: b, meter: newMeter(c, env.Stderr)}
 	if l.held, err = b.ReadHeld(path); err != nil {

@@ -14,7 +14,7 @@ import (
 // normalImages reads what args name, as images of the bundle, without those that
 // are indexed already or held out.
 func (l *lesson) normalImages(ctx context.Context, reading dataset.Reading, args []string) (*dataset.Set, error) {
-	all := &dataset.Set{Size: l.bundle.Model.Shape(), Scale: l.bundle.Manifest.Data.Scale, Names: []string{}, Labels: []int{}}
+	all := &dataset.Set{Size: l.bundle.Scorer.Shape(), Scale: l.bundle.Manifest.Data.Scale, Names: []string{}, Labels: []int{}}
 	for _, g := range groups(args) {
 		set, err := l.normalSet(ctx, reading, g)
 		if err != nil {
@@ -106,7 +106,7 @@ func (l *lesson) normalSet(ctx context.Context, reading dataset.Reading, g group
 
 // files reads image files of the bundle's shape.
 func (l *lesson) files(ctx context.Context, reading dataset.Reading, paths []string) (*dataset.Set, error) {
-	shape := l.bundle.Model.Shape()
+	shape := l.bundle.Scorer.Shape()
 	set := &dataset.Set{Name: "files", Size: shape, Names: paths, Pix: make([]uint8, len(paths)*shape.Len())}
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.SetLimit(runtime.GOMAXPROCS(0))

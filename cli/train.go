@@ -292,10 +292,8 @@ func finish(ctx context.Context, env Env, opt trainOptions, m *meter, normal *no
 	}
 	man.Created, man.Program = time.Now().UTC().Truncate(time.Second), "nlnctl "+env.version()
 	b := &bundle.Bundle{Manifest: man, Model: model, Index: index, Scorer: scorer}
-	if normal.patches == nil { // of patches nothing can be changed later
-		if b.Held, err = scorer.Hold(ctx, normal.calib); err != nil {
-			return man, err
-		}
+	if b.Held, err = scorer.Hold(ctx, normal.calib); err != nil {
+		return man, err
 	}
 	b.Extra = map[string]func(io.Writer) error{
 		"config.yaml":         func(w io.Writer) error { return printConfig(w, opt, normal.images) },

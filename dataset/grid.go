@@ -102,3 +102,13 @@ func (g Grid) Stitch(size Shape, patches []float32) []float32 {
 	}
 	return out
 }
+
+// Paste copies a patch, C planes of Patch*Patch values, to its place in an image of a
+// size, whose values are dst.
+func (g Grid) Paste(patch []float32, o image.Point, size Shape, dst []float32) {
+	for c := range size.C {
+		for y := range g.Patch {
+			copy(dst[(c*size.H+o.Y+y)*size.W+o.X:][:g.Patch], patch[(c*g.Patch+y)*g.Patch:])
+		}
+	}
+}

@@ -13,7 +13,7 @@ import (
 // those that are indexed.
 type Change struct {
 	Remove []int64        // ids of indexed images that no longer do, in any order
-	Add    dataset.Source // further normal images; nil: none
+	Add    dataset.Source // further normal images, or patches where the model takes these; nil: none
 
 	// Sources says which source image each of Add comes from where
 	// [Config].Sources says so of those indexed, numbered as there.
@@ -53,9 +53,6 @@ func (s *Scorer) change(ctx context.Context, idx Index, c Change) (*Scorer, erro
 	n := len(keep)
 	if c.Add != nil {
 		n += c.Add.Len()
-	}
-	if s.cfg.Patched.on() {
-		return nil, fmt.Errorf("the model takes patches, of which none can be added or removed: fit again")
 	}
 	_, gives := idx.(VectorIndex)
 	vectors := s.vectors()
@@ -102,7 +99,7 @@ func (s *Scorer) change(ctx context.Context, idx Index, c Change) (*Scorer, erro
 		return t, err
 	}
 	if images := c.Held.table(Feature{Of: OfImage}); images != nil {
-		if err := t.calibratePixels(ctx, heldImages{images, t.model.Shape()}); err != nil {
+		if err := t.calibratePixels(ctx, heldImages{images, t}); err != nil {
 			return nil, fmt.Errorf("calibrate maps: %w", err)
 		}
 	}

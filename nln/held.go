@@ -14,7 +14,8 @@ import (
 
 // Held is what has to be kept of M calibration images, beside their [Parts], to
 // compare them anew when other images are indexed ([Scorer.Change]): what a search
-// and the error terms start from. Neither depends on what is indexed.
+// and the error terms start from. Neither depends on what is indexed. Of a model that
+// takes patches there is a row for each patch, image by image.
 type Held struct {
 	Latents []float32 // len M*L, row-major
 
@@ -60,34 +61,46 @@ func (s *Scorer) hold(ctx context.Context, calib dataset.Source) (*Held, error) 
 			rebuilt = rebuilt || f.Of == OfReconstruction
 		}
 	}
-	err := s.eachBatch(ctx, calib, s.cfg.Batch, "", func(first int, x dataset.Images) error {
-		if err := checkImages(s.model.Shape(), first, x); err != nil {
+	err := s.eachBatch(ctx, calib, s.imagesPerBatch(), "", func(first int, x dataset.Images) error {
+		if err := checkImages(s.Shape(), first, x); err != nil {
 			return err
-		}
-		b := s.buffers.Get().(*buffers)
-		defer s.buffers.Put(b)
-		if err := s.encode(ctx, first, x, b); err != nil {
-			return err
-		}
-		h.Latents = append(h.Latents, b.z...)
-		if rebuilt {
-			if err := s.reconstruct(ctx, first, x, b); err != nil {
-				return err
-			}
-		}
-		for _, t := range h.Tables {
-			rows, err := s.feature(ctx, first, x, b, t.Feature, t.F)
-			if err != nil {
-				return err
-			}
-			t.addExactly(rows)
 		}
 		for i := range x.N {
 			h.Digests = append(h.Digests, DigestOf(x.At(i)))
 		}
+		rows := s.cfg.Patched.cut(x)
+		for lo := 0; lo < rows.N; lo += s.cfg.Batch {
+			if err := s.holdRows(ctx, first, rows.Slice(lo, min(lo+s.cfg.Batch, rows.N)), h, rebuilt); err != nil {
+				return err
+			}
+		}
 		return nil
 	})
 	return h, err
+}
+
+// holdRows adds what is kept of images or patches, as the model takes them, of the
+// images from first on.
+func (s *Scorer) holdRows(ctx context.Context, first int, x dataset.Images, h *Held, rebuilt bool) error {
+	b := s.buffers.Get().(*buffers)
+	defer s.buffers.Put(b)
+	if err := s.encode(ctx, first, x, b); err != nil {
+		return err
+	}
+	h.Latents = append(h.Latents, b.z...)
+	if rebuilt {
+		if err := s.reconstruct(ctx, first, x, b); err != nil {
+			return err
+		}
+	}
+	for _, t := range h.Tables {
+		rows, err := s.feature(ctx, first, x, b, t.Feature, t.F)
+		if err != nil {
+			return err
+		}
+		t.addExactly(rows)
+	}
+	return nil
 }
 
 // table returns the table of a feature, or nil.
@@ -148,9 +161,10 @@ func (s *Scorer) checkHeld(h *Held) error {
 	if h == nil {
 		return fmt.Errorf("nothing is kept of the %d calibration images to compare them anew by", n)
 	}
-	if len(h.Latents) != n*s.model.LatentDim() || len(h.Digests) != n {
+	rows := n * s.cfg.Patched.perImage()
+	if len(h.Latents) != rows*s.model.LatentDim() || len(h.Digests) != n {
 		return fmt.Errorf("latents of %d values and %d digests are kept of %d calibration images, want %d and %d",
-			len(h.Latents), len(h.Digests), n, n*s.model.LatentDim(), n)
+			len(h.Latents), len(h.Digests), n, rows*s.model.LatentDim(), n)
 	}
 	if i := notFinite(h.Latents); i >= 0 {
 		return fmt.Errorf("calibration image %d: latent value is %v", i/s.model.LatentDim(), h.Latents[i])
@@ -166,8 +180,8 @@ func (s *Scorer) checkHeld(h *Held) error {
 		if err := t.check(); err != nil {
 			return err
 		}
-		if t.F != space.Dim || t.Len() != n {
-			return fmt.Errorf("of the calibration images %d rows of %d values of %v are kept, want %d of %d", t.Len(), t.F, t.Feature, n, space.Dim)
+		if t.F != space.Dim || t.Len() != rows {
+			return fmt.Errorf("of the calibration images %d rows of %d values of %v are kept, want %d of %d", t.Len(), t.F, t.Feature, rows, space.Dim)
 		}
 		if i := notFinite(t.F32); i >= 0 {
 			return fmt.Errorf("calibration image %d: value %d of %v is %v", i/t.F, i%t.F, t.Feature, t.F32[i])
@@ -191,16 +205,13 @@ func (s *Scorer) compareHeld(ctx context.Context, h *Held) (Parts, error) {
 	if err := s.checkHeld(h); err != nil {
 		return Parts{}, err
 	}
-	w, n, l := s.allParts(), s.calib.Len(), s.model.LatentDim()
+	per := s.cfg.Patched.perImage()
+	w, n, l := s.allParts(), s.calib.Len()*per, s.model.LatentDim()
 	p, err := Parts{}.shape(w.k, spaceNames(w.spaces))
 	if err != nil {
 		return p, err
 	}
 	p = p.grow(n)
-	copy(p.Recon, s.calib.Recon)
-	for i, space := range w.spaces {
-		copy(p.Spaces[i].Own, s.calib.mustHave(space.Name).Own)
-	}
 	var nb Neighbors
 	for lo := 0; lo < n; lo += s.cfg.Batch {
 		hi := min(lo+s.cfg.Batch, n)
@@ -236,28 +247,57 @@ func (s *Scorer) compareHeld(ctx context.Context, h *Held) (Parts, error) {
 			s.cfg.Progress("calibrate", hi, n)
 		}
 	}
+	if per > 1 {
+		if p, err = pool(p, per, s.localPower(), Parts{}); err != nil {
+			return p, err
+		}
+	}
+	// What an image's own reconstruction says does not depend on what is indexed.
+	copy(p.Recon, s.calib.Recon)
+	for i, space := range w.spaces {
+		copy(p.Spaces[i].Own, s.calib.mustHave(space.Name).Own)
+	}
 	return p, nil
 }
 
-// heldImages are the calibration images out of the table of their pixels.
+// heldImages are the calibration images out of the table of their pixels, or of those
+// of their patches: pixels that no patch covers are 0.
 type heldImages struct {
 	*Table
-	shape dataset.Shape
+	s *Scorer
 }
 
-func (h heldImages) Shape() dataset.Shape { return h.shape }
+func (h heldImages) Shape() dataset.Shape { return h.s.Shape() }
+
+func (h heldImages) Len() int { return h.Table.Len() / h.s.cfg.Patched.perImage() }
 
 func (h heldImages) Batches(size int) iter.Seq2[dataset.Images, error] {
 	return func(yield func(dataset.Images, error) bool) {
-		pix := make([]float32, min(size, h.Len())*h.F)
+		shape := h.Shape()
+		pix := make([]float32, min(size, h.Len())*shape.Len())
 		for lo := 0; lo < h.Len(); lo += size {
 			n := min(size, h.Len()-lo)
 			for i := range n {
-				h.Row(lo+i, pix[i*h.F:])
+				h.image(lo+i, pix[i*shape.Len():(i+1)*shape.Len()])
 			}
-			if !yield(dataset.Images{Shape: h.shape, N: n, Pix: pix[:n*h.F]}, nil) {
+			if !yield(dataset.Images{Shape: shape, N: n, Pix: pix[:n*shape.Len()]}, nil) {
 				return
 			}
 		}
+	}
+}
+
+// image puts image i together in dst.
+func (h heldImages) image(i int, dst []float32) {
+	p := h.s.cfg.Patched
+	if !p.on() {
+		h.Row(i, dst)
+		return
+	}
+	clear(dst)
+	row := make([]float32, h.F)
+	for j, o := range p.Grid.Origins(p.Image) {
+		h.Row(i*p.perImage()+j, row)
+		p.Grid.Paste(row, o, p.Image, dst)
 	}
 }

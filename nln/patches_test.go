@@ -2,6 +2,7 @@ package nln_test
 
 import (
 	"math"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -329,5 +330,52 @@ func TestCacheNone(t *testing.T) {
 		if kept.Config().Memory(kept.Model(), 100) <= none.Config().Memory(none.Model(), 100) {
 			t.Error("no memory is saved")
 		}
+	}
+}
+
+// A scorer of patches that changes what is indexed is the one that is fitted to the
+// same patches, to the bit, maps included.
+func TestChangePatches(t *testing.T) {
+	calib := noise(3, patched.Image, 30, .5)
+	fit := func(n int) (*nln.Scorer, *nln.Held) {
+		cfg := nln.DefaultConfig()
+		cfg.Batch, cfg.Patched = 8, patched
+		for i := range n {
+			cfg.Sources = append(cfg.Sources, int64(i/5))
+		}
+		train := noise(2, patch, testTrain, .5)
+		s, err := nln.Fit(t.Context(), newLinear(1, patch, testLatent), nln.NewExact(testLatent), images{Images: train.Slice(0, n)}, calib, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := s.Hold(t.Context(), calib)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s, h
+	}
+	some, held := fit(40)
+	all, _ := fit(testTrain)
+	c := nln.Change{Add: images{Images: noise(2, patch, testTrain, .5).Slice(40, testTrain)}, Held: held}
+	for i := 40; i < testTrain; i++ {
+		c.Sources = append(c.Sources, int64(i/5))
+	}
+	have, err := some.Change(t.Context(), nln.NewExact(testLatent), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(have.Kept(), all.Kept()) {
+		t.Error("added patches give another scorer than fitting to all")
+	}
+	var gone []int64
+	for i := 40; i < testTrain; i++ {
+		gone = append(gone, int64(i))
+	}
+	back, err := have.Change(t.Context(), nln.NewExact(testLatent), nln.Change{Remove: gone, Held: held})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(back.Kept(), some.Kept()) {
+		t.Error("removing what was added does not lead back")
 	}
 }
