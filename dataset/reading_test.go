@@ -7,6 +7,7 @@ import (
 	"image"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 )
 
@@ -48,13 +49,13 @@ func TestOrientation(t *testing.T) {
 type counter struct {
 	size  Shape
 	err   error
-	calls int
+	calls atomic.Int64
 }
 
 func (c *counter) Size([]byte) (Shape, error) { return c.size, c.err }
 
 func (c *counter) Decode(dst []uint8, _ []byte, want Shape) error {
-	c.calls++
+	c.calls.Add(1)
 	for i := range dst {
 		dst[i] = 77
 	}
@@ -91,8 +92,8 @@ func TestReadingTakesOneDecoder(t *testing.T) {
 		if c.resize {
 			r.Reading.Rows, r.Reading.Columns = c.want.H, c.want.W
 		}
-		if err := r.Read(make([]uint8, c.want.Len()), path, c.want); err != nil || d.calls > 0 != c.foreign {
-			t.Errorf("%s: the decoder was called %d times; %v", c.name, d.calls, err)
+		if err := r.Read(make([]uint8, c.want.Len()), path, c.want); err != nil || d.calls.Load() > 0 != c.foreign {
+			t.Errorf("%s: the decoder was called %d times; %v", c.name, d.calls.Load(), err)
 		}
 	}
 	// Without one, what cannot be done is said.
