@@ -32,9 +32,12 @@ const (
 	heatPNG16   = "png16"   // the map, 16 bits a pixel
 	heatNPY     = "npy"     // the map as it is, float32, as NumPy writes arrays
 	heatMask    = "mask"    // white where pixels are above the threshold
+
+	heatError    = "error"    // the two that the map is mixed of, by themselves, as NumPy has them
+	heatDistance = "distance" // of latents
 )
 
-var heatKinds = []string{heatOverlay, heatPNG16, heatNPY, heatMask}
+var heatKinds = []string{heatOverlay, heatPNG16, heatNPY, heatMask, heatError, heatDistance}
 
 // heatScale says what the values of heat maps mean. It is the same for all pictures
 // that a bundle scores.
@@ -55,6 +58,10 @@ type heatmaps struct {
 	kinds  []string // of files
 	scale  heatScale
 	scorer *nln.Scorer
+
+	// reading is how resized pictures are read in their own size, for files of that
+	// size; nil where pictures are not resized.
+	reading *dataset.Reading
 
 	mu      sync.Mutex
 	waiting []heatmap
@@ -129,16 +136,13 @@ func (h *heatmaps) write(name string) ([]region, error) {
 	if h.dir == "" {
 		return found, nil
 	}
-	shape := h.scorer.Shape()
-	smooth := h.smooth(m.Map)
-	var overlay image.Image
-	if slices.Contains(h.kinds, heatOverlay) {
-		overlay = report.Heat(shape, m.pix, smooth, h.scale.Low, h.scale.Top)
-	}
+	f := heatFiles{Map: m.Map, shape: h.scorer.Shape(), smooth: h.smooth(m.Map)}
+	f.pix = slices.Clone(m.pix)
 	h.writers <- struct{}{}
 	h.all.Go(func() {
 		defer func() { <-h.writers }()
-		if err := h.writeFiles(fileName(name), overlay, m.Map); err != nil {
+		f.enlarge(name, h.reading)
+		if err := h.writeFiles(fileName(name), f); err != nil {
 			h.mu.Lock()
 			h.failed = errors.Join(h.failed, err)
 			h.mu.Unlock()
@@ -160,7 +164,62 @@ func fileName(name string) string {
 	return strings.NewReplacer(":", "_", "!", "_").Replace(name)
 }
 
-func (h *heatmaps) writeFiles(name string, overlay image.Image, m nln.Map) error {
+// heatFiles is what the files of an image are made of.
+type heatFiles struct {
+	nln.Map
+	shape  dataset.Shape // of pix
+	pix    []float32
+	smooth []float32 // scores for people
+}
+
+// mostEnlarged is how many pixels a picture may have whose files are of its own size.
+const mostEnlarged = 16 << 20
+
+// enlarge makes the files of the size that a resized picture has itself, where it is a
+// file that can be read again: maps linearly between pixels.
+func (f *heatFiles) enlarge(path string, r *dataset.Reading) {
+	if r == nil {
+		return
+	}
+	own, err := r.Stat(path)
+	if err != nil || own.H*own.W > mostEnlarged {
+		return // such as an image of an archive
+	}
+	own.C = f.shape.C
+	reader := dataset.ImageReader{Reading: *r}
+	reader.Reading.Rows, reader.Reading.Columns = own.H, own.W
+	one := &dataset.Set{Size: own, Pix: make([]uint8, own.Len()), Scale: dataset.Scale255}
+	if reader.Read(one.Pix, path, own) != nil {
+		return
+	}
+	f.pix = one.Gather([]int{0}, make([]float32, own.Len())).Pix
+	for _, v := range []*[]float32{&f.Score, &f.Error, &f.Distance, &f.smooth} {
+		*v = upsample(*v, f.H, f.W, own.H, own.W)
+	}
+	f.shape, f.H, f.W = own, own.H, own.W
+}
+
+// upsample returns a map of h rows and w columns in another size, linear between the
+// middles of its pixels.
+func upsample(v []float32, h, w, rows, columns int) []float32 {
+	out := make([]float32, rows*columns)
+	at := func(i, n, of int) (lo, hi int, part float32) {
+		x := min(max((float64(i)+.5)*float64(n)/float64(of)-.5, 0), float64(n-1))
+		lo = int(x)
+		return lo, min(lo+1, n-1), float32(x - float64(lo))
+	}
+	for y := range rows {
+		y0, y1, fy := at(y, h, rows)
+		for x := range columns {
+			x0, x1, fx := at(x, w, columns)
+			top, bottom := v[y0*w+x0]*(1-fx)+v[y0*w+x1]*fx, v[y1*w+x0]*(1-fx)+v[y1*w+x1]*fx
+			out[y*columns+x] = top*(1-fy) + bottom*fy
+		}
+	}
+	return out
+}
+
+func (h *heatmaps) writeFiles(name string, m heatFiles) error {
 	base := filepath.Join(h.dir, filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(base), 0o777); err != nil {
 		return err
@@ -169,13 +228,17 @@ func (h *heatmaps) writeFiles(name string, overlay image.Image, m nln.Map) error
 		var err error
 		switch k {
 		case heatOverlay:
-			err = writePNG(base+".heat.png", overlay)
+			err = writePNG(base+".heat.png", report.Heat(m.shape, m.pix, m.smooth, h.scale.Low, h.scale.Top))
 		case heatPNG16:
 			err = writePNG(base+".map.png", report.Gray16(m.H, m.W, m.Score, h.scale.White))
 		case heatMask:
-			err = writePNG(base+".mask.png", maskImage(m, h.scale.Threshold))
+			err = writePNG(base+".mask.png", maskImage(m.Map, h.scale.Threshold))
 		case heatNPY:
-			err = atomicfile.Write(base+".npy", func(w io.Writer) error { return writeNPY(w, m.H, m.W, m.Score) })
+			err = writeArray(base+".npy", m.H, m.W, m.Score)
+		case heatError:
+			err = writeArray(base+".error.npy", m.H, m.W, m.Error)
+		case heatDistance:
+			err = writeArray(base+".distance.npy", m.H, m.W, m.Distance)
 		}
 		if err != nil {
 			return fmt.Errorf("heat map of %s: %w", name, err)
@@ -197,6 +260,10 @@ func maskImage(m nln.Map, threshold float64) image.Image {
 
 func writePNG(path string, m image.Image) error {
 	return atomicfile.Write(path, func(w io.Writer) error { return png.Encode(w, m) })
+}
+
+func writeArray(path string, rows, columns int, values []float32) error {
+	return atomicfile.Write(path, func(w io.Writer) error { return writeNPY(w, rows, columns, values) })
 }
 
 // writeNPY writes rows of values as NumPy's format of version 1.0 has them.
@@ -256,7 +323,8 @@ func blur(v []float32, h, w, side int) []float32 {
 	return out
 }
 
-// A region is a connected part of an image whose pixels are above the threshold.
+// A region is a connected part of an image whose pixels are above the threshold, in
+// pixels of the image as the model takes it: of the size that pictures are resized to.
 type region struct {
 	X      int     `json:"x" parquet:"x"` // of the left column
 	Y      int     `json:"y" parquet:"y"` // of the top row

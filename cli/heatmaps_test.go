@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,6 +101,25 @@ func TestParseSize(t *testing.T) {
 		h, w, err := parseSize(s)
 		if (err == nil) != (want != [2]int{}) || err == nil && (h != want[0] || w != want[1]) {
 			t.Errorf("%q: %d, %d, %v", s, h, w, err)
+		}
+	}
+}
+
+// Linear between the middles of pixels: a ramp stays one, a constant stays, and the
+// same size changes nothing.
+func TestUpsample(t *testing.T) {
+	v := []float32{0, 1, 2, 3, 10, 11, 12, 13}
+	if have := upsample(v, 2, 4, 2, 4); !slices.Equal(have, v) {
+		t.Errorf("the same size: %v", have)
+	}
+	have := upsample(v, 2, 4, 4, 8)
+	for y := range 4 {
+		for x := range 8 {
+			wantX := min(max((float64(x)+.5)/2-.5, 0), 3)
+			wantY := min(max((float64(y)+.5)/2-.5, 0), 1)
+			if want := wantX + 10*wantY; math.Abs(float64(have[y*8+x])-want) > 1e-5 {
+				t.Errorf("pixel %d,%d is %v, want %v", y, x, have[y*8+x], want)
+			}
 		}
 	}
 }

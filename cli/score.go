@@ -51,7 +51,7 @@ others could not be scored.
 			&ucli.Float64Flag{Name: "fpr", Usage: "call at most this share of normal images novel, `X` in 0..1 (default: the bundle's)"},
 			&ucli.Float64Flag{Name: "threshold", Usage: "call scores above `X` novel, instead of --fpr"},
 			&ucli.StringFlag{Name: "heatmaps", Usage: "write where images are novel to `DIR`, and the regions into the rows"},
-			&ucli.StringFlag{Name: "heatmap-files", Value: heatOverlay + "," + heatPNG16, Usage: "what --heatmaps writes, some of `overlay,png16,npy,mask`"},
+			&ucli.StringFlag{Name: "heatmap-files", Value: heatOverlay + "," + heatPNG16, Usage: "what --heatmaps writes, some of `overlay,png16,npy,mask,error,distance`"},
 			&ucli.StringFlag{Name: "explain", Usage: "write a page about each of the first 100 novel images to `DIR`"},
 			&ucli.Float64Flag{Name: "pixel-fpr", Value: nln.DefaultPixelFPR, Usage: "a region has pixels that at most this share of normal ones exceed, `X` in 0..1"},
 			threadsFlag(), quietFlag(),
@@ -83,6 +83,9 @@ others could not be scored.
 			if c.IsSet("heatmaps") {
 				if heat, err = newHeatmaps(c.String("heatmaps"), c.String("heatmap-files"), c.Float64("pixel-fpr"), scorer, b.Digest); err != nil {
 					return err
+				}
+				if r := readingOf(b, limits); r.Rows > 0 {
+					heat.reading = &r
 				}
 			}
 			r := run{scorer: scorer, heat: heat, explain: c.String("explain"), bundle: b, reading: readingOf(b, limits), meter: newMeter(c, env.Stderr), readers: runtime.GOMAXPROCS(0),
