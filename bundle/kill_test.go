@@ -102,6 +102,20 @@ func TestTeachLoop(t *testing.T) {
 	}
 }
 
+// killWriting kills a process a moment after it has begun to write a bundle, of which
+// the files that a pattern matches are the sign: a killed one before it may have left
+// some. At the latest it kills after ten seconds.
+func killWriting(p *os.Process, pattern string, moment time.Duration) {
+	before, _ := filepath.Glob(pattern)
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Microsecond) {
+		if now, _ := filepath.Glob(pattern); len(now) > 0 && !slices.Equal(now, before) {
+			break
+		}
+	}
+	time.Sleep(moment)
+	p.Kill()
+}
+
 // Killed at any moment, by a signal that no program can catch, a bundle is that
 // before the change or that after it, with sound files and a scorer.
 func TestKillWhileTeaching(t *testing.T) {
@@ -121,7 +135,8 @@ func TestKillWhileTeaching(t *testing.T) {
 	sizes[m.Data.Indexed] = m.Files
 	rng := rand.New(rand.NewPCG(seed, 0))
 	changes, leftovers := 0, 0
-	for range kills {
+	pattern := filepath.Join(dir, ".b.nln.*.tmp")
+	for round := range kills {
 		cmd := exec.Command(exe, "-test.run=^TestTeachLoop$", "-test.count=1")
 		cmd.Env = append(os.Environ(), teachLoopPath+"="+path)
 		out, err := cmd.StdoutPipe()
@@ -141,7 +156,12 @@ func TestKillWhileTeaching(t *testing.T) {
 				t.Fatalf("seed %d: the loop failed:\n%s", seed, strings.Join(said, "\n"))
 			}
 			if changes++; len(said) == 1 {
-				time.AfterFunc(time.Duration(rng.Int64N(int64(300*time.Millisecond))), func() { cmd.Process.Kill() })
+				wait := time.Duration(rng.Int64N(int64(300 * time.Millisecond)))
+				if round%2 == 0 {
+					time.AfterFunc(wait, func() { cmd.Process.Kill() })
+				} else {
+					go killWriting(cmd.Process, pattern, wait/100)
+				}
 			}
 		}
 		cmd.Wait()
@@ -154,7 +174,7 @@ func TestKillWhileTeaching(t *testing.T) {
 		} else if !maps.Equal(want, m.Files) {
 			t.Fatalf("seed %d: bundle of %d images with other files than before", seed, m.Data.Indexed)
 		}
-		if left, _ := filepath.Glob(filepath.Join(dir, ".b.nln.*.tmp")); len(left) > 0 {
+		if left, _ := filepath.Glob(pattern); len(left) > 0 {
 			leftovers++
 		}
 	}
