@@ -60,18 +60,8 @@ func heldTensors(h *nln.Held) *safetensors.File {
 	f := &safetensors.File{Tensors: []safetensors.Tensor{
 		{Name: latentTensor, DType: safetensors.F32, Shape: []int{n, len(h.Latents) / max(n, 1)}, Data: safetensors.Bytes(h.Latents)},
 	}}
-	bytes := []safetensors.Tensor{{Name: heldDigests, DType: safetensors.U8, Shape: []int{n, len(nln.Digest{})}, Data: digests}}
-	for _, table := range h.Tables {
-		t := safetensors.Tensor{Name: heldName(table.Feature), Shape: []int{table.Len(), table.F}}
-		if table.Kind == nln.CacheUint8 {
-			t.DType, t.Data = safetensors.U8, table.U8
-			bytes = append(bytes, t)
-		} else {
-			t.DType, t.Data = safetensors.F32, safetensors.Bytes(table.F32)
-			f.Tensors = append(f.Tensors, t)
-		}
-	}
-	f.Tensors = append(f.Tensors, bytes...)
+	digested := safetensors.Tensor{Name: heldDigests, DType: safetensors.U8, Shape: []int{n, len(nln.Digest{})}, Data: digests}
+	addTables(f, h.Tables, heldName, digested)
 	return f
 }
 

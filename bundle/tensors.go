@@ -56,9 +56,15 @@ func tableTensors(kept nln.Kept, n int) *safetensors.File {
 	f := &safetensors.File{Tensors: []safetensors.Tensor{
 		{Name: spacingTensor, DType: safetensors.F32, Shape: []int{n, len(kept.Spacing) / n}, Data: safetensors.Bytes(kept.Spacing)},
 	}}
-	var bytes []safetensors.Tensor // last, or they would leave the others unaligned
-	for _, table := range kept.Tables {
-		t := safetensors.Tensor{Name: tensorName(table.Feature), Shape: []int{table.Len(), table.F}}
+	addTables(f, kept.Tables, tensorName)
+	return f
+}
+
+// addTables adds tables to a file, those of bytes and some others of bytes last, or they
+// would leave the rest unaligned.
+func addTables(f *safetensors.File, tables []*nln.Table, name func(nln.Feature) string, bytes ...safetensors.Tensor) {
+	for _, table := range tables {
+		t := safetensors.Tensor{Name: name(table.Feature), Shape: []int{table.Len(), table.F}}
 		if table.Kind == nln.CacheUint8 {
 			t.DType, t.Data = safetensors.U8, table.U8
 			bytes = append(bytes, t)
@@ -68,7 +74,6 @@ func tableTensors(kept nln.Kept, n int) *safetensors.File {
 		}
 	}
 	f.Tensors = append(f.Tensors, bytes...)
-	return f
 }
 
 // keptOf returns what the files of a bundle keep for scoring in some spaces: of

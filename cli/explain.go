@@ -36,16 +36,12 @@ those of normal images.
 			if !c.Args().Present() {
 				return badUsage(c, "nothing to explain")
 			}
-			limits, err := limits(c)
-			if err != nil {
-				return err
-			}
-			b, err := openBundle(c)
+			b, reading, err := openReading(c)
 			if err != nil {
 				return err
 			}
 			defer b.Close()
-			e := newExplainer(b, readingOf(b, limits))
+			e := newExplainer(b, reading)
 			if err := e.write(c.Context, c.String("output"), c.Args().Slice()); err != nil {
 				return err
 			}
@@ -139,11 +135,9 @@ func (e *explainer) example(ctx context.Context, path string) (ex report.Example
 	if err != nil {
 		return ex, nil // an older bundle, which has no scale for heat
 	}
-	_, maps, err := e.scorer.ScoreMaps(ctx, x, false, nil)
-	if err != nil {
-		return ex, err
+	if ex.Map.Score != nil {
+		ex.Heat, ex.HeatLow, ex.HeatTop = h.smooth(ex.Map), h.scale.Low, h.scale.Top
 	}
-	ex.Heat, ex.HeatLow, ex.HeatTop = h.smooth(maps[0]), h.scale.Low, h.scale.Top
 	return ex, nil
 }
 

@@ -74,6 +74,20 @@ func readingOf(b *bundle.Bundle, r dataset.Reading) dataset.Reading {
 	return r
 }
 
+// openReading opens the bundle that the options name, and says how images for it are
+// read. The caller closes it.
+func openReading(c *ucli.Context) (*bundle.Bundle, dataset.Reading, error) {
+	limits, err := limits(c)
+	if err != nil {
+		return nil, limits, err
+	}
+	b, err := openBundle(c)
+	if err != nil {
+		return nil, limits, err
+	}
+	return b, readingOf(b, limits), nil
+}
+
 // decoderName returns what a manifest says of a decoder.
 func decoderName(r dataset.Reading) string {
 	if d, ok := r.Decoder.(pictures.Vips); ok {

@@ -43,11 +43,7 @@ verdicts are right, and has a ROC curve.
 			if c.NArg() != 1 {
 				return badUsage(c, "want one file of rows, have %d", c.NArg())
 			}
-			limits, err := limits(c)
-			if err != nil {
-				return err
-			}
-			b, err := openBundle(c)
+			b, reading, err := openReading(c)
 			if err != nil {
 				return err
 			}
@@ -56,7 +52,7 @@ verdicts are right, and has a ROC curve.
 			if err != nil {
 				return err
 			}
-			e := newExplainer(b, readingOf(b, limits))
+			e := newExplainer(b, reading)
 			m := newMeter(c, env.Stderr)
 			p, err := e.report(c.Context, c.Args().First(), rows, c.String("normal"), m)
 			if err != nil {

@@ -66,11 +66,7 @@ others could not be scored.
 			if c.Bool("resume") && c.String("output") == "-" {
 				return badUsage(c, "--resume needs --output FILE, whose rows so far are in FILE.partial")
 			}
-			limits, err := limits(c)
-			if err != nil {
-				return err
-			}
-			b, err := openBundle(c)
+			b, reading, err := openReading(c)
 			if err != nil {
 				return err
 			}
@@ -84,11 +80,11 @@ others could not be scored.
 				if heat, err = newHeatmaps(c.String("heatmaps"), c.String("heatmap-files"), c.Float64("pixel-fpr"), scorer, b.Digest); err != nil {
 					return err
 				}
-				if r := readingOf(b, limits); r.Rows > 0 {
-					heat.reading = &r
+				if reading.Rows > 0 {
+					heat.reading = &reading
 				}
 			}
-			r := run{scorer: scorer, heat: heat, explain: c.String("explain"), bundle: b, reading: readingOf(b, limits), meter: newMeter(c, env.Stderr), readers: runtime.GOMAXPROCS(0),
+			r := run{scorer: scorer, heat: heat, explain: c.String("explain"), bundle: b, reading: reading, meter: newMeter(c, env.Stderr), readers: runtime.GOMAXPROCS(0),
 				resume: c.Bool("resume"), failOnNovel: c.Bool("fail-on-novel")}
 			for _, w := range scorer.Warnings() {
 				fmt.Fprintf(env.Stderr, "warning: %s\n", w) // quiet or not: verdicts depend on it

@@ -279,11 +279,8 @@ func (l *lesson) revision(ctx context.Context) (_ *bundle.Revision, err error) {
 
 // some returns at most n vectors of dim values, evenly spaced.
 func some(vectors []float32, dim, n int) []float32 {
-	total := len(vectors) / dim
-	n = min(n, total)
-	v := make([]float32, 0, n*dim)
-	for i := range n {
-		at := i * total / n
+	var v []float32
+	for _, at := range spaced(len(vectors)/dim, n) {
 		v = append(v, vectors[at*dim:(at+1)*dim]...)
 	}
 	return v

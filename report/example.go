@@ -27,6 +27,10 @@ type Example struct {
 	// H*W, row-major. Its mean is Score.Error. Nil: not shown.
 	ErrorMap []float64
 
+	// Map is what ErrorMap is of, with the distance and the score of each pixel; empty:
+	// not known. It is not shown.
+	Map nln.Map
+
 	// Heat is the score of each pixel, len H*W, drawn over the input from HeatLow to
 	// HeatTop, see [Heat]. Nil: not shown.
 	Heat             []float32
@@ -93,6 +97,7 @@ func explain(ctx context.Context, s *nln.Scorer, x dataset.Images, indexed func(
 			e.Neighbors = append(e.Neighbors, neighbor)
 		}
 		if maps != nil {
+			e.Map = maps[i]
 			e.ErrorMap = make([]float64, len(maps[i].Error))
 			for j, v := range maps[i].Error {
 				e.ErrorMap[j] = float64(v)
