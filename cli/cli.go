@@ -20,6 +20,7 @@ import (
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/internal/atomicfile"
 	"github.com/nlnctl/nlnctl/models"
+	"github.com/nlnctl/nlnctl/recipe"
 	ucli "github.com/urfave/cli/v2"
 )
 
@@ -74,6 +75,7 @@ func hint(err error) string {
 	var load *torch.LoadError
 	var hinted *hintedError
 	var bucket *buckets.Error
+	var memory *recipe.MemoryError
 	switch {
 	case errors.As(err, &hinted):
 		return hinted.hint
@@ -81,6 +83,8 @@ func hint(err error) string {
 		return load.Hint()
 	case errors.As(err, &bucket):
 		return bucket.Hint()
+	case errors.As(err, &memory):
+		return memory.Hint()
 	case errors.Is(err, torch.ErrOutOfMemory):
 		return "use a smaller --batch, or a machine with more memory"
 	case errors.Is(err, models.ErrDiverged):

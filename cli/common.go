@@ -160,6 +160,12 @@ func (m *meter) say(format string, args ...any) {
 	}
 }
 
+// Say, Show and Clear make a meter a recipe.Log.
+
+func (m *meter) Say(format string, args ...any)  { m.say(format, args...) }
+func (m *meter) Show(format string, args ...any) { m.show(format, args...) }
+func (m *meter) Clear()                          { m.clear() }
+
 // clear removes an unfinished line.
 func (m *meter) clear() {
 	if m.open {

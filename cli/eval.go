@@ -13,6 +13,7 @@ import (
 
 	"github.com/nlnctl/nlnctl/bundle"
 	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/internal/resident"
 	"github.com/nlnctl/nlnctl/nln"
 	ucli "github.com/urfave/cli/v2"
 )
@@ -208,7 +209,7 @@ func evaluate(ctx context.Context, c *ucli.Context, b *bundle.Bundle, m *meter, 
 	ev.summary = summary{Pixels: masks, Model: b.Digest, Data: data.Source, Protocol: task.Protocol, Class: data.Class,
 		Images: ev.test.Len(), Indexed: b.Index.Len(), K: cfg.K, Alpha: cfg.Alpha, Space: cfg.Space, Scaling: cfg.Normalise, Index: b.Manifest.Index, Results: results,
 		Seconds: map[string]float64{"read": read.Seconds(), "score": scored.Seconds(), "evaluate": time.Since(start).Seconds()},
-		Memory:  peakMemory()}
+		Memory:  resident.Peak()}
 	ev.Flagged.FPR = cfg.FPR
 	for i, novel := range ev.truth {
 		s := b.Scorer.Calibration().Score(ev.parts, i)

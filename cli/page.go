@@ -35,7 +35,7 @@ func (ev *evaluation) page(ctx context.Context) (*report.Page, error) {
 	for i := range ev.truth {
 		p.Scores = append(p.Scores, ev.bundle.Scorer.Calibration().Score(ev.parts, i))
 		if ev.test.Labels != nil {
-			p.Classes = append(p.Classes, className(ev.test, i))
+			p.Classes = append(p.Classes, ev.test.ClassName(i))
 		}
 	}
 	m := ev.bundle.Manifest

@@ -15,6 +15,7 @@ import (
 
 	"github.com/nlnctl/nlnctl/bundle"
 	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/internal/resident"
 	"github.com/nlnctl/nlnctl/nln"
 	ucli "github.com/urfave/cli/v2"
 )
@@ -147,7 +148,7 @@ func (r *run) writeRows(ctx context.Context, stdout io.Writer, path string, args
 	if err := r.writeReasons(ctx); err != nil {
 		return err
 	}
-	r.meter.say("scored %d images, %d novel; peak memory %s", r.total-r.bad, r.novel, megabytes(peakMemory()))
+	r.meter.say("scored %d images, %d novel; peak memory %s", r.total-r.bad, r.novel, megabytes(resident.Peak()))
 	var errs []error
 	if r.failOnNovel && r.novel > 0 {
 		errs = append(errs, &novelError{r.novel, r.total - r.bad})

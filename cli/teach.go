@@ -13,7 +13,9 @@ import (
 	"github.com/nlnctl/nlnctl/dataset"
 	"github.com/nlnctl/nlnctl/faissindex"
 	"github.com/nlnctl/nlnctl/internal/atomicfile"
+	"github.com/nlnctl/nlnctl/internal/resident"
 	"github.com/nlnctl/nlnctl/nln"
+	"github.com/nlnctl/nlnctl/recipe"
 	ucli "github.com/urfave/cli/v2"
 )
 
@@ -160,7 +162,7 @@ func (l *lesson) add(images *dataset.Set) {
 	if l.bundle.Manifest.Patched == nil {
 		l.change.Add = images
 		for i := range images.Len() {
-			l.names = append(l.names, bundle.Image{Name: images.ImageName(i), Class: className(images, i)})
+			l.names = append(l.names, bundle.Image{Name: images.ImageName(i), Class: images.ClassName(i)})
 		}
 		return
 	}
@@ -169,7 +171,7 @@ func (l *lesson) add(images *dataset.Set) {
 	sources := l.bundle.Scorer.Config().Sources
 	next := int64(len(sources)) // no source has this number or a larger one
 	for i := range patches.Len() {
-		l.names = append(l.names, bundle.Image{Name: patches.Name(i), Class: className(images, patches.Source(i))})
+		l.names = append(l.names, bundle.Image{Name: patches.Name(i), Class: images.ClassName(patches.Source(i))})
 		l.change.Sources = append(l.change.Sources, next+int64(patches.Source(i)))
 	}
 }
@@ -232,7 +234,7 @@ func teachLocked(c *ucli.Context, env Env, path string, prepare func(*lesson) er
 	}
 	was, now := finiteThreshold(b.Scorer.Calibration()), finiteThreshold(r.Scorer.Calibration())
 	l.meter.say("%d images added, %d removed: %d indexed; threshold %s, was %s; %.1f s, peak memory %s", len(l.names), len(l.change.Remove),
-		len(r.Train), thresholdText(now), thresholdText(was), time.Since(start).Seconds(), megabytes(peakMemory()))
+		len(r.Train), thresholdText(now), thresholdText(was), time.Since(start).Seconds(), megabytes(resident.Peak()))
 	_, digest, err = bundle.ReadManifest(path)
 	return digest, err
 }
@@ -259,10 +261,12 @@ func (l *lesson) revision(ctx context.Context) (_ *bundle.Revision, err error) {
 	r := &bundle.Revision{Scorer: s, Index: x, Search: b.Manifest.Index}
 	if asked := b.Manifest.Index.Asked; asked != "" && asked != faissindex.Exact {
 		compare := func() (nln.Parts, error) { return s.Compare(ctx, l.held) }
-		queries := some(l.held.Latents, x.Dim(), recallImages)
-		if r.Scorer, r.Search, err = chooseIndexBy(ctx, l.meter, asked, x, s, queries, compare); err != nil {
+		queries := some(l.held.Latents, x.Dim(), recipe.RecallImages)
+		var c faissindex.Choice
+		if r.Scorer, c, err = recipe.Choose(ctx, l.meter, asked, x, s, queries, compare); err != nil {
 			return nil, err
 		}
+		r.Search = bundle.Index(c)
 	}
 	gone := map[int64]bool{}
 	for _, id := range l.change.Remove {
@@ -280,7 +284,7 @@ func (l *lesson) revision(ctx context.Context) (_ *bundle.Revision, err error) {
 // some returns at most n vectors of dim values, evenly spaced.
 func some(vectors []float32, dim, n int) []float32 {
 	var v []float32
-	for _, at := range spaced(len(vectors)/dim, n) {
+	for _, at := range recipe.Spaced(len(vectors)/dim, n) {
 		v = append(v, vectors[at*dim:(at+1)*dim]...)
 	}
 	return v

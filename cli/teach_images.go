@@ -26,7 +26,7 @@ func (l *lesson) normalImages(ctx context.Context, reading dataset.Reading, args
 		for i := range set.Len() {
 			all.Names = append(all.Names, set.ImageName(i))
 			all.Labels = append(all.Labels, len(all.Classes))
-			all.Classes = append(all.Classes, className(set, i))
+			all.Classes = append(all.Classes, set.ClassName(i))
 		}
 		all.Pix = append(all.Pix, set.Pix...)
 	}

@@ -126,7 +126,7 @@ func TestNewImages(t *testing.T) {
 		if held.Contains(nln.DigestOf(x.Pix)) {
 			t.Errorf("%s is held out and new", some.ImageName(i))
 		}
-		if name := className(some, i); name == "3" || !slices.Contains([]string{"0", "1", "2", "4", "5", "6", "7", "8", "9"}, name) {
+		if name := some.ClassName(i); name == "3" || !slices.Contains([]string{"0", "1", "2", "4", "5", "6", "7", "8", "9"}, name) {
 			t.Errorf("%s has the class %q", some.ImageName(i), name)
 		}
 	}

@@ -15,16 +15,17 @@ import (
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
 	"github.com/nlnctl/nlnctl/faissindex"
+	"github.com/nlnctl/nlnctl/internal/resident"
 	"github.com/nlnctl/nlnctl/models"
 	"github.com/nlnctl/nlnctl/nln"
+	"github.com/nlnctl/nlnctl/recipe"
 	ucli "github.com/urfave/cli/v2"
 )
 
 type trainOptions struct {
 	data, out, protocol, class string
-	preset, arch, config       string
-	reading                    dataset.Reading   // of image files
-	flags                      map[string]string // settings that the command line gives
+	request                    recipe.Request
+	reading                    dataset.Reading // of image files
 	resume, force              bool
 	maxMemory                  int64 // bytes; 0: any
 }
@@ -85,7 +86,7 @@ An interrupt keeps what was learnt in BUNDLE.checkpoint; --resume goes on there.
 				if sp.Train == nil {
 					return fmt.Errorf("%s has no training images", opt.data)
 				}
-				return printConfig(env.Stdout, opt, sp.Train)
+				return opt.request.Print(env.Stdout, sp.Train)
 			}
 			if err := useCore(c); err != nil {
 				return err
@@ -109,7 +110,8 @@ func readTrainOptions(c *ucli.Context) (opt trainOptions, err error) {
 	}
 	opt = trainOptions{
 		data: c.String("data"), out: c.String("output"), protocol: c.String("protocol"), class: c.String("class"),
-		preset: c.String("preset"), arch: c.String("arch"), config: c.String("config"), flags: setFlags(c),
+		request: recipe.Request{Preset: c.String("preset"), Arch: c.String("arch"), File: c.String("config"),
+			Flags: recipe.Flags(func(option string) (string, bool) { return fmt.Sprint(c.Value(option)), c.IsSet(option) })},
 		resume: c.Bool("resume"), force: c.Bool("force"),
 	}
 	if opt.reading, err = newReading(c, c.String("size")); err != nil {
@@ -132,7 +134,7 @@ func readTrainOptions(c *ucli.Context) (opt trainOptions, err error) {
 		return opt, badUsage(c, "--output is missing: the bundle to write")
 	}
 	// Any shape will do to see whether the settings are sound.
-	if _, _, err := opt.resolve(dataset.Shape{C: 1, H: 28, W: 28}); err != nil {
+	if _, _, err := opt.request.Resolve(dataset.Shape{C: 1, H: 28, W: 28}); err != nil {
 		return opt, &usageError{"train --", err}
 	}
 	return opt, nil
@@ -152,27 +154,27 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 	if err != nil {
 		return man, err
 	}
-	cfg := normal.settings.model
+	cfg := normal.Settings.Model
 	model, err := models.New(cfg, torch.CPU)
 	if err != nil {
 		return man, err
 	}
 	defer model.Close()
-	defer debug.SetGCPercent(debug.SetGCPercent(garbage))
+	defer debug.SetGCPercent(debug.SetGCPercent(recipe.Garbage))
 	debug.FreeOSMemory() // what reading the images left behind need not stay
-	if err := fitMemory(normal, model, opt.maxMemory, m); err != nil {
+	if err := normal.FitMemory(model, opt.maxMemory, m); err != nil {
 		return man, err
 	}
 	m.say("training on %v from %s: %d parameters, %d steps of %d, %d images held out for calibration; about %s of memory",
-		normal, opt.data, model.Parameters(), cfg.TotalSteps(normal.train.Len()), cfg.Batch, normal.calib.Len(),
-		megabytes(trainPeak(model, normal.fitConfig(model), normal.indexed.Len(), normal.held())))
+		normal, opt.data, model.Parameters(), cfg.TotalSteps(normal.Train.Len()), cfg.Batch, normal.Calib.Len(),
+		megabytes(normal.Peak(model)))
 	log := new(trainingLog)
 	defer func() {
 		if err != nil && ctx.Err() != nil {
 			err = &hintedError{err, "repeat the command with --resume to go on from " + checkpoint}
 		}
 	}()
-	res, err := models.Train(ctx, model, normal.train, models.Options{
+	res, err := models.Train(ctx, model, normal.Train, models.Options{
 		Checkpoint: checkpoint, Note: log.note, Recall: log.recall,
 		Progress: func(p models.Progress) {
 			if log.add(p); p.Resumed > 0 && p.Step == p.Resumed+1 {
@@ -187,7 +189,7 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 		return man, err
 	}
 	m.say("trained %d steps in %.1f s, loss %.5f", res.Steps-res.Resumed, res.Seconds, res.LastLoss)
-	man, err = finish(ctx, env, opt, m, normal, log, model, bundle.Manifest{Training: res, Data: normal.data})
+	man, err = finish(ctx, env, opt, m, normal, log, model, bundle.Manifest{Training: res, Data: opt.about(normal)})
 	if err != nil {
 		return man, err
 	}
@@ -215,7 +217,7 @@ func lossList(losses []models.Loss) string {
 
 // normalImages reads the data and parts the normal images in those to train on and
 // those to calibrate with.
-func normalImages(ctx context.Context, opt trainOptions, m *meter) (*normals, error) {
+func normalImages(ctx context.Context, opt trainOptions, m *meter) (*recipe.Normals, error) {
 	sp, err := opt.reading.OpenContext(ctx, opt.data)
 	if err != nil {
 		return nil, err
@@ -226,100 +228,64 @@ func normalImages(ctx context.Context, opt trainOptions, m *meter) (*normals, er
 	if sp.Train == nil {
 		return nil, fmt.Errorf("%s has no training images", opt.data)
 	}
-	s, _, err := opt.resolve(sp.Train.Shape())
+	s, _, err := opt.request.Resolve(sp.Train.Shape())
 	if err != nil {
 		return nil, err
 	}
-	if s.scale != "" {
-		sp.Train.Scale = s.scale
+	n, err := recipe.Learn(sp, dataset.Protocol(opt.protocol), opt.class, s)
+	if few := (*recipe.TooFewError)(nil); errors.As(err, &few) {
+		return nil, fmt.Errorf("%s: %w", opt.data, err)
 	}
-	task, err := sp.Task(dataset.Protocol(opt.protocol), opt.class)
-	if err != nil {
-		return nil, err
+	if err == nil && s.Noise > 0 {
+		m.say("%d of %d images that count as normal are label noise", len(n.Task.Noise), len(n.Task.Inliers))
 	}
-	if err := task.AddNoise(sp.Train, s.noise, s.model.Seed); err != nil {
-		return nil, err
-	}
-	if s.noise > 0 {
-		m.say("%d of %d images that count as normal are label noise", len(task.Noise), len(task.Inliers))
-	}
-	keep, out := dataset.Split(len(task.Inliers), pick(sp.Train.Labels, task.Inliers), s.held, s.model.Seed)
-	if len(out) == 0 || len(keep) == 0 {
-		return nil, fmt.Errorf("%s has %d normal images: too few to hold some out for calibration, at least 10 are needed", opt.data, len(task.Inliers))
-	}
-	n := &normals{images: sp.Train, calib: sp.Train.Subset(pick(task.Inliers, out)), settings: s}
-	n.data = bundle.Data{Source: opt.data, Protocol: task.Protocol, Class: opt.class, Scale: sp.Train.Scale,
-		Include: opt.reading.Include, Exclude: opt.reading.Exclude, Resize: opt.reading.Rows > 0, Decoder: decoderName(opt.reading)}
-	sp.Train.Keep(pick(task.Inliers, keep)) // nothing else has a part in it from here on
-	return n, n.learn()
+	return n, err
 }
 
-// pick returns the values at some places, nil of nil.
-func pick(values, at []int) []int {
-	if values == nil {
-		return nil
+// about says what the images were, for the bundle.
+func (o trainOptions) about(n *recipe.Normals) bundle.Data {
+	d := bundle.Data{Source: o.data, Protocol: n.Task.Protocol, Class: o.class, Scale: n.Images.Scale,
+		Include: o.reading.Include, Exclude: o.reading.Exclude, Resize: o.reading.Rows > 0, Decoder: decoderName(o.reading)}
+	if n.Patches != nil {
+		d.Augment = n.Settings.Augment
 	}
-	picked := make([]int, len(at))
-	for i, k := range at {
-		picked[i] = values[k]
-	}
-	return picked
+	return d
 }
 
 // finish indexes, calibrates and saves.
-func finish(ctx context.Context, env Env, opt trainOptions, m *meter, normal *normals, log *trainingLog, model *models.Autoencoder, man bundle.Manifest) (bundle.Manifest, error) {
+func finish(ctx context.Context, env Env, opt trainOptions, m *meter, normal *recipe.Normals, log *trainingLog, model *models.Autoencoder, man bundle.Manifest) (bundle.Manifest, error) {
 	start := time.Now()
-	index, err := faissindex.New(model.LatentDim())
+	f, err := recipe.Fit(ctx, model, normal, m)
 	if err != nil {
 		return man, err
 	}
-	defer index.Close()
-	cfg := normal.fitConfig(model)
-	cfg.Progress = func(stage string, done, total int) { m.show("%s: %d of %d", stage, done, total) }
-	scorer, err := nln.Fit(ctx, model, index, normal.indexed, normal.calib, cfg)
-	m.clear()
-	if err != nil {
-		return man, err
-	}
-	for _, w := range scorer.Warnings() {
-		m.say("warning: %s", w)
-	}
-	if scorer, man.Index, err = chooseIndex(ctx, m, faissindex.Kind(normal.settings.index), index, scorer, normal); err != nil {
-		return man, err
-	}
+	defer f.Index.Close()
+	man.Index = bundle.Index(f.Search)
 	if man.Libraries, err = torch.Info(); err != nil {
 		return man, err
 	}
 	man.Created, man.Program = time.Now().UTC().Truncate(time.Second), "nlnctl "+env.version()
-	b := &bundle.Bundle{Manifest: man, Model: model, Index: index, Scorer: scorer}
-	if b.Held, err = scorer.Hold(ctx, normal.calib); err != nil {
+	b := &bundle.Bundle{Manifest: man, Model: model, Index: f.Index, Scorer: f.Scorer}
+	if b.Held, err = f.Scorer.Hold(ctx, normal.Calib); err != nil {
 		return man, err
 	}
 	b.Extra = map[string]func(io.Writer) error{
-		"config.yaml":         func(w io.Writer) error { return printConfig(w, opt, normal.images) },
-		"reconstructions.png": func(w io.Writer) error { return writeReconstructions(ctx, w, model, normal.heldOut(recallImages)) },
+		"config.yaml": func(w io.Writer) error { return opt.request.Print(w, normal.Images) },
+		"reconstructions.png": func(w io.Writer) error {
+			return writeReconstructions(ctx, w, model, normal.HeldOut(recipe.RecallImages))
+		},
 	}
 	if len(log.Steps) > 0 { // none where the checkpoint has no log
 		b.Extra["training.csv"], b.Extra["training.png"] = log.writeCSV, log.writePNG
 	}
-	for i := range index.Len() {
-		b.Train = append(b.Train, normal.entry(i))
+	for i := range f.Index.Len() {
+		name, class := normal.Entry(i)
+		b.Train = append(b.Train, bundle.Image{Name: name, Class: class})
 	}
 	if err := b.Save(opt.out, opt.force); err != nil {
 		return man, err
 	}
-	m.say("indexed %d images and calibrated on %d in %.1f s; peak memory %s", index.Len(), normal.calib.Len(), time.Since(start).Seconds(), megabytes(peakMemory()))
+	m.say("indexed %d images and calibrated on %d in %.1f s; peak memory %s", f.Index.Len(), normal.Calib.Len(), time.Since(start).Seconds(), megabytes(resident.Peak()))
 	man, _, err = bundle.ReadManifest(opt.out)
 	return man, err
-}
-
-// className returns the class of image i by name, "" for an unlabelled set.
-func className(s *dataset.Set, i int) string {
-	if s.Labels == nil {
-		return ""
-	}
-	if l := s.Labels[i]; l < len(s.Classes) {
-		return s.Classes[l]
-	}
-	return fmt.Sprint(s.Labels[i])
 }

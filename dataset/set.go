@@ -54,6 +54,18 @@ func (s *Set) ImageName(i int) string {
 	return s.Name + "/" + strconv.Itoa(i)
 }
 
+// ClassName returns the name of the class of image i, its label where the class has
+// none, and "" for an unlabelled set.
+func (s *Set) ClassName(i int) string {
+	switch {
+	case s.Labels == nil:
+		return ""
+	case s.Labels[i] < len(s.Classes):
+		return s.Classes[s.Labels[i]]
+	}
+	return strconv.Itoa(s.Labels[i])
+}
+
 // Image returns the 8-bit pixels of image i, sharing memory with s.
 func (s *Set) Image(i int) []uint8 {
 	n := s.Size.Len()

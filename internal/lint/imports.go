@@ -21,14 +21,15 @@ import (
 var arrows = map[string][]string{
 	"cmd/nlnctl": {"cli"},
 	"cli": {
-		"experiment", "batch", "serve", "report", "bundle",
+		"experiment", "batch", "serve", "report", "bundle", "recipe",
 		"models", "faissindex", "nln", "dataset", "buckets", "cgo/torch", "cgo/pictures",
 	},
-	"experiment": {"bundle", "models", "faissindex", "nln", "dataset"},
+	"experiment": {"report", "recipe", "models", "faissindex", "nln", "dataset", "cgo/torch"},
 	"batch":      {"bundle", "models", "faissindex", "nln", "dataset"},
 	"serve":      {"bundle", "models", "faissindex", "nln", "dataset"},
 	"bundle":     {"models", "faissindex", "nln", "dataset", "cgo/torch"},
 	"report":     {"nln", "dataset"},
+	"recipe":     {"models", "faissindex", "nln", "dataset"},
 	"models":     {"cgo/torch", "nln", "dataset"},
 	"faissindex": {"cgo/faiss", "cgo/search", "nln", "dataset"},
 	"cgo/torch":  {"cgo/internal"},
@@ -44,7 +45,7 @@ var arrows = map[string][]string{
 	"internal":     {},
 	"hack":         {},
 	"bench": {
-		"experiment", "batch", "serve", "report", "bundle",
+		"experiment", "batch", "serve", "report", "bundle", "recipe",
 		"models", "faissindex", "nln", "dataset", "cgo",
 	},
 }

@@ -1,4 +1,4 @@
-package cli
+package recipe
 
 import (
 	"bytes"
@@ -25,24 +25,24 @@ func FuzzReadConfig(f *testing.F) {
 	dir := f.TempDir()
 	set := &dataset.Set{Size: dataset.Shape{C: 1, H: 28, W: 28}}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		resolve := func(name string, text []byte) (*settings, trainOptions, error) {
+		resolve := func(name string, text []byte) (*Settings, Request, error) {
 			path := filepath.Join(dir, name)
 			if err := os.WriteFile(path, text, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			opt := trainOptions{preset: "fast", arch: models.ArchAECon, config: path}
-			s, _, err := opt.resolve(set.Size)
+			opt := Request{Preset: "fast", Arch: models.ArchAECon, File: path}
+			s, _, err := opt.Resolve(set.Size)
 			return s, opt, err
 		}
 		s, opt, err := resolve("first", text)
 		if err != nil {
-			if !strings.Contains(err.Error(), opt.config) && !strings.HasPrefix(err.Error(), "models: ") {
+			if !strings.Contains(err.Error(), opt.File) && !strings.HasPrefix(err.Error(), "models: ") {
 				t.Errorf("error does not name the file: %v", err)
 			}
 			return
 		}
 		var printed bytes.Buffer
-		if err := printConfig(&printed, opt, set); err != nil {
+		if err := opt.Print(&printed, set); err != nil {
 			t.Fatal(err)
 		}
 		again, _, err := resolve("second", printed.Bytes())
