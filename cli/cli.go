@@ -170,7 +170,7 @@ func newApp(env Env) *ucli.App {
 		OnUsageError:              onUsageError,
 		Commands: []*ucli.Command{
 			trainCommand(env), scoreCommand(env), evalCommand(env), explainCommand(env), reportCommand(env),
-			inspectCommand(env), thresholdCommand(env), indexCommand(env),
+			inspectCommand(env), thresholdCommand(env), indexCommand(env), experimentCommand(env),
 			dataCommand(env), doctorCommand(env), versionCommand(env), completionCommand(env),
 		},
 		Action: func(c *ucli.Context) error {

@@ -10,6 +10,7 @@ import (
 const (
 	formatMVTec = "mvtec"
 	formatIDX   = "idx"
+	formatAll   = "all"
 )
 
 func synthCommand(env Env) *ucli.Command {
@@ -22,12 +23,13 @@ no real data is at hand. The same options give the same images everywhere.
 
 mvtec: good and defective images with masks, PNG files in the layout of MVTec AD.
 idx: ten classes of labelled 28x28 images under MNIST's file names.
+all: a small set of each kind that the paper's experiments are on, see "experiment".
 
    nlnctl data synth -o inspection
    nlnctl data synth -o glyphs --format idx --train 10000 --test 2000`,
 		Flags: []ucli.Flag{
 			&ucli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to the directory `DIR`", Required: true},
-			&ucli.StringFlag{Name: "format", Value: formatMVTec, Usage: "`mvtec|idx`"},
+			&ucli.StringFlag{Name: "format", Value: formatMVTec, Usage: "`mvtec|idx|all`"},
 			&ucli.IntFlag{Name: "train", Usage: "make about `N` training images (default: 240 for mvtec, 10000 for idx)"},
 			&ucli.IntFlag{Name: "test", Usage: "make about `N` test images (default: 105 for mvtec, 2000 for idx)"},
 			&ucli.IntFlag{Name: "size", Usage: "rows and columns, `N` (default: 64 for mvtec, 28 for idx)"},
@@ -49,8 +51,10 @@ idx: ten classes of labelled 28x28 images under MNIST's file names.
 				err = synth.WriteMVTec(dir, inspectionOptions(c))
 			case formatIDX:
 				err = synth.WriteIDX(dir, glyphOptions(c))
+			case formatAll:
+				err = synth.WriteAll(dir, c.Uint64("seed"))
 			default:
-				return badUsage(c, "--format is %q, want %s or %s", c.String("format"), formatMVTec, formatIDX)
+				return badUsage(c, "--format is %q, want %s, %s or %s", c.String("format"), formatMVTec, formatIDX, formatAll)
 			}
 			if err != nil {
 				return err

@@ -210,6 +210,16 @@ func (s *Settings) check() error {
 	return err
 }
 
+// Values returns all settings as texts, by name: what Request.Values takes. Settings
+// with equal ones train and score alike.
+func (s *Settings) Values() map[string]string {
+	v := map[string]string{}
+	for _, t := range s.table() {
+		v[t.name] = t.text()
+	}
+	return v
+}
+
 // set reads text into the setting.
 func (s setting) set(text string) (err error) {
 	switch v := s.value.(type) {
@@ -242,7 +252,15 @@ func (s setting) kind() string {
 	return "a text"
 }
 
+// String returns the value as a configuration file has it.
 func (s setting) String() string {
+	if text := s.text(); text != "" {
+		return text
+	}
+	return `""`
+}
+
+func (s setting) text() string {
 	switch v := s.value.(type) {
 	case *int:
 		return strconv.Itoa(*v)
@@ -253,9 +271,6 @@ func (s setting) String() string {
 	case *bool:
 		return strconv.FormatBool(*v)
 	case *string:
-		if *v == "" {
-			return `""`
-		}
 		return *v
 	}
 	panic("recipe: setting of an unknown type")

@@ -217,16 +217,6 @@ type found struct {
 	spacing [][]float64
 }
 
-// nearest returns the maxK nearest indexed vectors of each query.
-func nearest(ctx context.Context, index, queries []float32, dim int) (nb nln.Neighbors, err error) {
-	x, err := indexed(ctx, index, dim)
-	if err != nil {
-		return nb, err
-	}
-	defer x.Close()
-	return x.Search(ctx, queries, maxK, nb)
-}
-
 // indexed returns an index of vectors, which the caller closes.
 func indexed(ctx context.Context, vectors []float32, dim int) (*faissindex.Index, error) {
 	x, err := faissindex.New(dim)

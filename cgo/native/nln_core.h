@@ -33,7 +33,7 @@ extern "C" {
 #endif
 
 /* Changes with every change of a signature or a meaning below. */
-#define NLN_ABI_VERSION 3
+#define NLN_ABI_VERSION 4
 
 enum {
   NLN_OK = 0,
@@ -56,6 +56,7 @@ enum { NLN_CPU = -1 };
 typedef struct nln_tensor nln_tensor;       /* nln_tensor_free */
 typedef struct nln_generator nln_generator; /* nln_generator_free */
 typedef struct nln_adam nln_adam;           /* nln_adam_free */
+typedef struct nln_script nln_script;       /* nln_script_free */
 typedef struct nln_index nln_index;         /* nln_index_free */
 typedef struct nln_search nln_search;       /* nln_search_free */
 
@@ -212,6 +213,20 @@ NLN_API nln_status nln_adam_step(nln_adam *a, nln_tensor *const *grads, int32_t 
 /* Handles on the first and second moments of parameter i, and its updates so far. */
 NLN_API nln_status nln_adam_state(nln_adam *a, int32_t i, nln_tensor **m, nln_tensor **v, int64_t *steps);
 NLN_API nln_status nln_adam_set_steps(nln_adam *a, int32_t i, int64_t steps);
+
+/* ---- networks from elsewhere ---- */
+
+/* Reads a TorchScript file onto the device, for evaluation. NLN_IO for a file that
+ * cannot be read, NLN_INVALID for one that is no TorchScript. A script is a program:
+ * the caller trusts where it came from. Errors of these functions name the file. */
+NLN_API nln_status nln_script_load(const char *path, int32_t device, nln_script **out);
+NLN_API void nln_script_free(nln_script *s);
+/* What the script makes of x, whose first dimension is N, at least 1: a tensor of N
+ * rows, stored as a copy of shape (N, F), float32, without gradient. NLN_INVALID
+ * for a script that fails, one that gives anything else, and values that are not
+ * finite. It runs as written: the optimizer that watches the first calls may round
+ * later ones otherwise. */
+NLN_API nln_status nln_script_forward(nln_script *s, nln_tensor *x, nln_tensor **out);
 
 /* ---- nearest neighbours ---- */
 

@@ -218,3 +218,60 @@ func replaceFile(name string, data []byte) error {
 	}
 	return nil
 }
+
+// cifarBatches is how many files CIFAR-10's training images are in.
+const cifarBatches = 5
+
+// WriteCIFAR makes the set of o and writes it to dir as CIFAR-10's binary version, so
+// that cifar-10:dir opens it. The options Size and Channels must be 32 and 3, and there
+// must be test images. What is said of dir at [WriteIDX] holds here too.
+func WriteCIFAR(dir string, o Options) error {
+	if o.Size != 32 || o.Channels != 3 {
+		return fmt.Errorf("synth: cifar-10 files hold 3x32x32, have %dx%dx%d", o.Channels, o.Size, o.Size)
+	}
+	sp, err := Generate(o)
+	if err != nil {
+		return err
+	}
+	if sp.Test == nil || sp.Train.Len() < cifarBatches {
+		return fmt.Errorf("synth: cifar-10 needs test images and at least %d training images", cifarBatches)
+	}
+	files := map[string][]byte{"test_batch.bin": records(sp.Test, 0, sp.Test.Len())}
+	for b := range cifarBatches {
+		n := sp.Train.Len()
+		files[fmt.Sprintf("data_batch_%d.bin", b+1)] = records(sp.Train, b*n/cifarBatches, (b+1)*n/cifarBatches)
+	}
+	return writeFiles(dir, marker{markerFormat, "cifar-10", o}, files)
+}
+
+// records returns images lo up to, not including, hi as CIFAR-10 has them: the label,
+// then the planes.
+func records(s *dataset.Set, lo, hi int) (b []byte) {
+	for i := lo; i < hi; i++ {
+		b = append(b, byte(s.Labels[i]))
+		b = append(b, s.Image(i)...)
+	}
+	return b
+}
+
+// WriteAll makes small sets of the kinds that the paper's experiments are on, below dir:
+// mnist, fashion-mnist, cifar-10 and mvtec/symbols.
+func WriteAll(dir string, seed uint64) error {
+	grey, colour, parts := DefaultOptions(), DefaultOptions(), DefaultInspection()
+	grey.TrainPerClass, grey.TestPerClass, grey.Seed = 200, 80, seed
+	colour.TrainPerClass, colour.TestPerClass, colour.Seed = 200, 80, seed+1
+	colour.Size, colour.Channels = 32, 3
+	parts.Size, parts.Train, parts.Good, parts.Each, parts.Seed = 128, 40, 12, 4, seed+2
+	err := WriteIDX(filepath.Join(dir, "mnist"), grey)
+	if err == nil {
+		grey.Seed = seed + 3
+		err = WriteIDX(filepath.Join(dir, "fashion-mnist"), grey)
+	}
+	if err == nil {
+		err = WriteCIFAR(filepath.Join(dir, "cifar-10"), colour)
+	}
+	if err == nil {
+		err = WriteMVTec(filepath.Join(dir, "mvtec", "symbols"), parts)
+	}
+	return err
+}

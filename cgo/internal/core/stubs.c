@@ -2,7 +2,7 @@
 
 #include "stubs.h"
 
-static void *fn[83];
+static void *fn[86];
 
 const char *const nln_stub_names[] = {
     "nln_abi_version",
@@ -70,6 +70,9 @@ const char *const nln_stub_names[] = {
     "nln_adam_step",
     "nln_adam_state",
     "nln_adam_set_steps",
+    "nln_script_load",
+    "nln_script_free",
+    "nln_script_forward",
     "nln_index_new",
     "nln_index_free",
     "nln_index_size",
@@ -412,90 +415,104 @@ nln_status nln_adam_set_steps(nln_adam *a, int32_t i, int64_t steps) {
   return ((nln_status (*)(nln_adam *, int32_t, int64_t))fn[64])(a, i, steps);
 }
 
-nln_status nln_index_new(int64_t dim, const char *factory, nln_index **out) {
+nln_status nln_script_load(const char *path, int32_t device, nln_script **out) {
   if (!fn[65]) return nln_stub_not_loaded();
-  return ((nln_status (*)(int64_t, const char *, nln_index **))fn[65])(dim, factory, out);
+  return ((nln_status (*)(const char *, int32_t, nln_script **))fn[65])(path, device, out);
+}
+
+void nln_script_free(nln_script *s) {
+  if (fn[66]) ((void (*)(nln_script *))fn[66])(s);
+}
+
+nln_status nln_script_forward(nln_script *s, nln_tensor *x, nln_tensor **out) {
+  if (!fn[67]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_script *, nln_tensor *, nln_tensor **))fn[67])(s, x, out);
+}
+
+nln_status nln_index_new(int64_t dim, const char *factory, nln_index **out) {
+  if (!fn[68]) return nln_stub_not_loaded();
+  return ((nln_status (*)(int64_t, const char *, nln_index **))fn[68])(dim, factory, out);
 }
 
 void nln_index_free(nln_index *x) {
-  if (fn[66]) ((void (*)(nln_index *))fn[66])(x);
+  if (fn[69]) ((void (*)(nln_index *))fn[69])(x);
 }
 
 nln_status nln_index_size(nln_index *x, int64_t *dim, int64_t *count) {
-  if (!fn[67]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, int64_t *, int64_t *))fn[67])(x, dim, count);
+  if (!fn[70]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, int64_t *, int64_t *))fn[70])(x, dim, count);
 }
 
 nln_status nln_index_train(nln_index *x, const float *vectors, int64_t n) {
-  if (!fn[68]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const float *, int64_t))fn[68])(x, vectors, n);
-}
-
-nln_status nln_index_kind(nln_index *x, const char **kind, int64_t *effort) {
-  if (!fn[69]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const char **, int64_t *))fn[69])(x, kind, effort);
-}
-
-nln_status nln_index_set_effort(nln_index *x, int64_t effort) {
-  if (!fn[70]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, int64_t))fn[70])(x, effort);
-}
-
-nln_status nln_index_add(nln_index *x, const float *vectors, int64_t n) {
   if (!fn[71]) return nln_stub_not_loaded();
   return ((nln_status (*)(nln_index *, const float *, int64_t))fn[71])(x, vectors, n);
 }
 
-nln_status nln_index_search(nln_index *x, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids) {
+nln_status nln_index_kind(nln_index *x, const char **kind, int64_t *effort) {
   if (!fn[72]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const float *, int64_t, int64_t, float *, int64_t *))fn[72])(x, queries, n, k, dist, ids);
+  return ((nln_status (*)(nln_index *, const char **, int64_t *))fn[72])(x, kind, effort);
+}
+
+nln_status nln_index_set_effort(nln_index *x, int64_t effort) {
+  if (!fn[73]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, int64_t))fn[73])(x, effort);
+}
+
+nln_status nln_index_add(nln_index *x, const float *vectors, int64_t n) {
+  if (!fn[74]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const float *, int64_t))fn[74])(x, vectors, n);
+}
+
+nln_status nln_index_search(nln_index *x, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids) {
+  if (!fn[75]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const float *, int64_t, int64_t, float *, int64_t *))fn[75])(x, queries, n, k, dist, ids);
 }
 
 nln_status nln_index_vectors(nln_index *x, const float **vectors) {
-  if (!fn[73]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const float **))fn[73])(x, vectors);
+  if (!fn[76]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const float **))fn[76])(x, vectors);
 }
 
 nln_status nln_index_write(nln_index *x, const char *path) {
-  if (!fn[74]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const char *))fn[74])(x, path);
+  if (!fn[77]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const char *))fn[77])(x, path);
 }
 
 nln_status nln_index_read(const char *path, nln_index **out) {
-  if (!fn[75]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const char *, nln_index **))fn[75])(path, out);
+  if (!fn[78]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const char *, nln_index **))fn[78])(path, out);
 }
 
 nln_status nln_search_levels(char **names) {
-  if (!fn[76]) return nln_stub_not_loaded();
-  return ((nln_status (*)(char **))fn[76])(names);
+  if (!fn[79]) return nln_stub_not_loaded();
+  return ((nln_status (*)(char **))fn[79])(names);
 }
 
 nln_status nln_search_new(const float *vectors, int64_t n, int64_t dim, const char *level, nln_search **out) {
-  if (!fn[77]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const float *, int64_t, int64_t, const char *, nln_search **))fn[77])(vectors, n, dim, level, out);
+  if (!fn[80]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const float *, int64_t, int64_t, const char *, nln_search **))fn[80])(vectors, n, dim, level, out);
 }
 
 void nln_search_free(nln_search *s) {
-  if (fn[78]) ((void (*)(nln_search *))fn[78])(s);
+  if (fn[81]) ((void (*)(nln_search *))fn[81])(s);
 }
 
 nln_status nln_search_run(nln_search *s, const float *vectors, int64_t count, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids) {
-  if (!fn[79]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_search *, const float *, int64_t, const float *, int64_t, int64_t, float *, int64_t *))fn[79])(s, vectors, count, queries, n, k, dist, ids);
+  if (!fn[82]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_search *, const float *, int64_t, const float *, int64_t, int64_t, float *, int64_t *))fn[82])(s, vectors, count, queries, n, k, dist, ids);
 }
 
 nln_status nln_picture_version(char **version) {
-  if (!fn[80]) return nln_stub_not_loaded();
-  return ((nln_status (*)(char **))fn[80])(version);
+  if (!fn[83]) return nln_stub_not_loaded();
+  return ((nln_status (*)(char **))fn[83])(version);
 }
 
 nln_status nln_picture_size(const void *data, int64_t bytes, int32_t *channels, int64_t *rows, int64_t *columns) {
-  if (!fn[81]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const void *, int64_t, int32_t *, int64_t *, int64_t *))fn[81])(data, bytes, channels, rows, columns);
+  if (!fn[84]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const void *, int64_t, int32_t *, int64_t *, int64_t *))fn[84])(data, bytes, channels, rows, columns);
 }
 
 nln_status nln_picture_decode(const void *data, int64_t bytes, int32_t channels, int64_t rows, int64_t columns, uint8_t *pixels) {
-  if (!fn[82]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const void *, int64_t, int32_t, int64_t, int64_t, uint8_t *))fn[82])(data, bytes, channels, rows, columns, pixels);
+  if (!fn[85]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const void *, int64_t, int32_t, int64_t, int64_t, uint8_t *))fn[85])(data, bytes, channels, rows, columns, pixels);
 }
