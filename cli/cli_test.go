@@ -32,6 +32,11 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("NLN_CORE", os.Getenv("NLN_CORE"))
 			e.Setenv("NLN_DATA", os.Getenv("NLN_DATA"))
+			backbone, err := filepath.Abs("../models/testdata/backbone.pt")
+			if err != nil {
+				return err
+			}
+			e.Setenv("BACKBONE", backbone)
 			return startStore(e)
 		},
 		Cmds:      map[string]func(ts *testscript.TestScript, neg bool, args []string){"upload": upload},

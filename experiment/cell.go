@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
@@ -191,13 +193,19 @@ func (r *runner) read(ctx context.Context, c Cell) (*dataset.Splits, error) {
 	if sp.Train == nil || sp.Test == nil || sp.Single() {
 		return nil, fmt.Errorf("%s has no training or no test images of its own", r.path(c.Data))
 	}
-	if most := c.TrainImages; most > 0 && most < sp.Train.Len() {
-		sp.Train = sp.Train.Subset(recipe.Spaced(sp.Train.Len(), most))
-	}
-	if most := c.TestImages; most > 0 && most < sp.Test.Len() {
-		sp.Test = sp.Test.Subset(recipe.Spaced(sp.Test.Len(), most))
-	}
+	sp.Train, sp.Test = draw(sp.Train, c.TrainImages), draw(sp.Test, c.TestImages)
 	return sp, nil
+}
+
+// draw returns a set of at most so many images of another, all if most is 0: the same at
+// every call, at random, since classes may take turns or follow each other.
+func draw(set *dataset.Set, most int) *dataset.Set {
+	if most == 0 || most >= set.Len() {
+		return set
+	}
+	ids := rand.New(rand.NewPCG(0, 0)).Perm(set.Len())[:most]
+	slices.Sort(ids)
+	return set.Subset(ids)
 }
 
 // libraries returns what the native core says of itself.

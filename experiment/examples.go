@@ -18,7 +18,7 @@ import (
 const rangeImages = 2000
 
 // pictures keeps test images with what a model makes of them: two thirds novel, evenly
-// spaced over each kind.
+// spaced.
 func pictures(ctx context.Context, s *nln.Scorer, test *dataset.Set, novel []bool, c Cell) (*Examples, error) {
 	x := &Examples{Cell: c, ReconRange: noRange(), ErrorRange: noRange(), ScoreRange: noRange()}
 	over := test.Subset(recipe.Spaced(test.Len(), rangeImages))
@@ -39,7 +39,7 @@ func pictures(ctx context.Context, s *nln.Scorer, test *dataset.Set, novel []boo
 	if s.Pixels() == nil { // then maps have no score
 		x.ScoreRange = nln.Range{}
 	}
-	chosen := choose(novel, c.Pictures)
+	chosen := choose(novel, test.Masks, c.Pictures)
 	images := test.Subset(chosen)
 	for i, id := range chosen {
 		e, err := example(ctx, s, images, i)
@@ -52,22 +52,29 @@ func pictures(ctx context.Context, s *nln.Scorer, test *dataset.Set, novel []boo
 	return x, nil
 }
 
-// choose returns the places of so many images, the novel ones first.
-func choose(novel []bool, n int) (ids []int) {
-	for _, kind := range []bool{true, false} {
-		var of []int
-		for i, v := range novel {
-			if v == kind {
-				of = append(of, i)
-			}
+// choose returns the places of so many images, the novel ones first: of these, where
+// some have masks, such ones.
+func choose(novel []bool, masks [][]byte, n int) (ids []int) {
+	marked := func(i int) bool { return masks != nil && masks[i] != nil }
+	var of [3][]int // normal, novel, marked
+	for i, v := range novel {
+		switch {
+		case !v:
+			of[0] = append(of[0], i)
+		case marked(i):
+			of[2] = append(of[2], i)
+		default:
+			of[1] = append(of[1], i)
 		}
-		want := n - len(ids)
-		if kind {
-			want = n - n/3
-		}
-		for _, at := range recipe.Spaced(len(of), want) {
-			ids = append(ids, of[at])
-		}
+	}
+	if len(of[2]) > 0 {
+		of[1] = of[2]
+	}
+	for _, at := range recipe.Spaced(len(of[1]), n-n/3) {
+		ids = append(ids, of[1][at])
+	}
+	for _, at := range recipe.Spaced(len(of[0]), n-len(ids)) {
+		ids = append(ids, of[0][at])
 	}
 	return ids
 }

@@ -29,7 +29,8 @@ type Cell struct {
 	Size     int               `json:"size,omitempty"`     // rows and columns to which image files are resized; 0: as they are
 	Backbone string            `json:"backbone,omitempty"` // of MethodDKNN: the name and the digest of its file
 
-	// At most so many images of the sets are used, evenly spaced; 0: all.
+	// At most so many images of the sets are used, drawn at random but always the same;
+	// 0: all.
 	TrainImages int `json:"train_images,omitempty"`
 	TestImages  int `json:"test_images,omitempty"`
 

@@ -142,7 +142,16 @@ func (r *runner) run(ctx context.Context) (rep Report, err error) {
 			}
 		}
 	}
-	return rep, errors.Join(failed...)
+	return rep, few(failed)
+}
+
+// few joins errors, and counts those that are too many to be read.
+func few(errs []error) error {
+	const most = 10
+	if len(errs) > most {
+		errs = append(errs[:most:most], fmt.Errorf("%d cells more were not done", len(errs)-most))
+	}
+	return errors.Join(errs...)
 }
 
 // prepare finds out what there is to do.

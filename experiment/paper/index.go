@@ -118,10 +118,10 @@ func setupWords(c experiment.Cell) string {
 		words = append(words, fmt.Sprintf("images of %d by %d pixels", c.Size, c.Size))
 	}
 	if c.TrainImages > 0 {
-		words = append(words, fmt.Sprintf("at most %d training images, evenly spaced", c.TrainImages))
+		words = append(words, fmt.Sprintf("at most %d training images, drawn at random", c.TrainImages))
 	}
 	if c.TestImages > 0 {
-		words = append(words, fmt.Sprintf("at most %d test images, evenly spaced", c.TestImages))
+		words = append(words, fmt.Sprintf("at most %d test images, drawn at random", c.TestImages))
 	}
 	if c.Backbone != "" {
 		words = append(words, "features of "+c.Backbone)

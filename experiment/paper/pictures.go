@@ -283,6 +283,11 @@ func fourCategories(examples []experiment.Examples) []*experiment.Examples {
 			objects = append(objects, e)
 		}
 	}
+	if len(textures)+len(objects) == 0 { // then any category of the user's own
+		if e := pick(examples, defects, ""); e != nil {
+			objects = append(objects, e)
+		}
+	}
 	t := min(len(textures), max(2, 4-len(objects)))
 	return append(textures[:t:t], objects[:min(len(objects), 4-t)]...)
 }
