@@ -99,7 +99,7 @@ type trial struct {
 // Sizes of a trial: images of small sets, and of sets that are cut into patches or have
 // large images.
 const (
-	trialTrain, trialTest     = 600, 200
+	trialTrain, trialTest     = 3000, 1000
 	trialDefects, trialTested = 24, 8
 	trialSteps                = 12
 	trialWarm                 = 3 // steps that are not counted
@@ -112,9 +112,6 @@ func (r *runner) try(ctx context.Context, j job) (*trial, error) {
 	small.TrainImages, small.TestImages = trialTrain, trialTest
 	if j.Protocol == dataset.Defects {
 		small.TrainImages, small.TestImages = trialDefects, trialTested
-	}
-	if Baseline(j.Method) {
-		small.TrainImages *= 3
 	}
 	if j.TrainImages > 0 {
 		small.TrainImages = min(small.TrainImages, j.TrainImages)
