@@ -2,7 +2,8 @@
 // protocol (s3://), Google Cloud Storage (gs://), Azure Blob Storage (azblob://),
 // and folders as if they were one (file://), by the drivers of gocloud.dev/blob.
 //
-// [Open] is meant for [dataset.Reading].OpenStore. Nothing is written to a store.
+// [Open] is meant for [dataset.Reading].OpenStore, which writes nothing to a store;
+// [OpenBucket] is for what does.
 //
 // The build tags nos3, nogs and noazblob leave a driver out.
 package buckets
@@ -43,13 +44,32 @@ var openers = map[string]func(ctx context.Context, u *url.URL) (*blob.Bucket, er
 // are found where each provider's own tools find them. No request is made yet, but
 // what a provider's library makes to find credentials.
 func Open(ctx context.Context, spec string) (dataset.Store, error) {
+	b, err := open(ctx, spec, true)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// OpenBucket opens the bucket of a URL for writing, as [Open] does for reading.
+// prefix is what keys begin with: empty, or the path with a slash at its end.
+func OpenBucket(ctx context.Context, spec string) (b *blob.Bucket, prefix string, err error) {
+	opened, err := open(ctx, spec, false)
+	if err != nil {
+		return nil, "", err
+	}
+	return opened.Bucket, opened.prefix, nil
+}
+
+// open opens a bucket; one says whether a path may name one image.
+func open(ctx context.Context, spec string, one bool) (*bucket, error) {
 	u, err := url.Parse(spec)
 	if err != nil {
 		return nil, err
 	}
 	b := &bucket{scheme: u.Scheme, name: u.Host}
 	if u.Scheme == "file" {
-		if b.name = u.Path; dataset.IsImageName(u.Path) {
+		if b.name = u.Path; one && dataset.IsImageName(u.Path) {
 			u.Path, b.key = path.Split(u.Path)
 		}
 	} else {
@@ -57,7 +77,7 @@ func Open(ctx context.Context, spec string) (dataset.Store, error) {
 			return nil, fmt.Errorf("no bucket: two slashes and its name follow the colon, as in %s://BUCKET/PREFIX", u.Scheme)
 		}
 		b.prefix = strings.TrimPrefix(u.Path, "/")
-		if dataset.IsImageName(b.prefix) {
+		if one && dataset.IsImageName(b.prefix) {
 			b.prefix, b.key = path.Split(b.prefix)
 		} else if b.prefix != "" && !strings.HasSuffix(b.prefix, "/") {
 			b.prefix += "/"

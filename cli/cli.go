@@ -171,6 +171,7 @@ func newApp(env Env) *ucli.App {
 		Commands: []*ucli.Command{
 			trainCommand(env), scoreCommand(env), evalCommand(env), explainCommand(env), reportCommand(env),
 			inspectCommand(env), thresholdCommand(env), indexCommand(env), experimentCommand(env),
+			batchCommand(env), workerCommand(env), shardCommand(env),
 			dataCommand(env), doctorCommand(env), versionCommand(env), completionCommand(env),
 		},
 		Action: func(c *ucli.Context) error {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/parquet-go/parquet-go"
 )
@@ -40,9 +41,80 @@ type parquetRow struct {
 	Model          string   `json:"model" parquet:"model,dict"`
 }
 
+// parquetSchema is the version of the columns, kept with a file as the value of
+// parquetSchemaKey. It changes when a column goes or means something else, not when one
+// is added.
+const (
+	parquetSchemaKey = "nlnctl.rows"
+	parquetSchema    = "1"
+)
+
+func newParquetWriter(w io.Writer) *parquet.GenericWriter[parquetRow] {
+	return parquet.NewGenericWriter[parquetRow](w, parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(parquetGroup),
+		parquet.KeyValueMetadata(parquetSchemaKey, parquetSchema))
+}
+
+// parquetRowWriter writes rows to a Parquet file as they come. What is written is nothing
+// before close.
+type parquetRowWriter struct {
+	w    *parquet.GenericWriter[parquetRow]
+	some []parquetRow
+}
+
+func newParquetRows(w io.Writer) *parquetRowWriter {
+	return &parquetRowWriter{newParquetWriter(w), make([]parquetRow, 0, parquetRows)}
+}
+
+func (*parquetRowWriter) begin() error { return nil }
+
+func (p *parquetRowWriter) put(r *row) error {
+	out := parquetRow{Image: r.Image, Status: r.Status, Model: r.Model}
+	if r.Reason != "" {
+		out.Reason = new(string)
+		*out.Reason = r.Reason
+	}
+	if n := r.numbers; n != nil {
+		v := *n // the row is used again
+		out.Recon, out.Error, out.Distance, out.Local, out.LocalP, out.Score, out.P = &v.Recon, &v.Error, &v.Distance, &v.Local, &v.LocalP, &v.Score, &v.P
+		out.Novel, out.Threshold, out.Regions = &v.Novel, v.Threshold, v.Regions
+		out.Neighbors, out.NeighborImages = slices.Clone(v.Neighbors), slices.Clone(v.NeighborImages)
+		if v.Within != nil {
+			within := int64(*v.Within)
+			out.Within = &within
+		}
+	}
+	if p.some = append(p.some, out); len(p.some) < parquetRows {
+		return nil
+	}
+	return p.flushRows()
+}
+
+func (p *parquetRowWriter) flushRows() error {
+	_, err := p.w.Write(p.some)
+	p.some = p.some[:0]
+	if err != nil {
+		return fmt.Errorf("write Parquet: %w", err)
+	}
+	return nil
+}
+
+// flush does nothing: columns are written in groups.
+func (*parquetRowWriter) flush() error { return nil }
+
+// close writes what is left and the end of the file.
+func (p *parquetRowWriter) close() error {
+	if err := p.flushRows(); err != nil {
+		return err
+	}
+	if err := p.w.Close(); err != nil {
+		return fmt.Errorf("write Parquet: %w", err)
+	}
+	return nil
+}
+
 // writeParquet writes rows, JSON lines, as a Parquet file compressed by zstd.
 func writeParquet(ctx context.Context, w io.Writer, rows io.Reader) error {
-	p := parquet.NewGenericWriter[parquetRow](w, parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(parquetGroup))
+	p := newParquetWriter(w)
 	d := json.NewDecoder(bufio.NewReaderSize(rows, 1<<20))
 	some := make([]parquetRow, 0, parquetRows)
 	for more := true; more; {

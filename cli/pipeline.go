@@ -84,8 +84,8 @@ func batchSize(shape dataset.Shape) int {
 	return max(1, min(batchImages, batchBytes/(4*shape.Len())))
 }
 
-// A batch is consecutive images on their way through a pipeline.
-type batch struct {
+// An imageBatch is consecutive images on their way through a pipeline.
+type imageBatch struct {
 	first  int
 	n      int             // images in it
 	files  []*dataset.File // of a stream; nil elsewhere
@@ -98,7 +98,7 @@ type batch struct {
 
 // A block is images lo up to, not including, hi of a batch.
 type block struct {
-	*batch
+	*imageBatch
 	lo, hi int
 }
 
@@ -111,13 +111,13 @@ func (p *pipeline) run(ctx context.Context) error {
 	defer stages.Wait()
 	defer cancel()
 	// None of the channels of batches is ever full.
-	free, filling, scored := make(chan *batch, inFlight), make(chan *batch, inFlight), make(chan *batch, inFlight)
+	free, filling, scored := make(chan *imageBatch, inFlight), make(chan *imageBatch, inFlight), make(chan *imageBatch, inFlight)
 	blocks := make(chan block)
 	if p.images.stream != nil {
 		p.images.n = inFlight * p.size // or more
 	}
 	for range min(inFlight, (p.images.n+p.size-1)/p.size) {
-		free <- &batch{pix: make([]float32, 0, min(p.size, p.images.n)*p.shape.Len())}
+		free <- &imageBatch{pix: make([]float32, 0, min(p.size, p.images.n)*p.shape.Len())}
 	}
 	handOut := p.handOut
 	if p.images.stream != nil {
@@ -156,11 +156,11 @@ func (p *pipeline) run(ctx context.Context) error {
 
 // handOut gives the images out to be read, batch by batch in order, and returns how
 // many there are.
-func (p *pipeline) handOut(ctx context.Context, free <-chan *batch, filling chan<- *batch, blocks chan<- block) (int, error) {
+func (p *pipeline) handOut(ctx context.Context, free <-chan *imageBatch, filling chan<- *imageBatch, blocks chan<- block) (int, error) {
 	defer close(filling)
 	defer close(blocks)
 	for first := 0; first < p.images.n; first += p.size {
-		var b *batch
+		var b *imageBatch
 		select {
 		case b = <-free:
 		case <-ctx.Done():
@@ -182,7 +182,7 @@ func (p *pipeline) handOut(ctx context.Context, free <-chan *batch, filling chan
 }
 
 // reset makes room for n images, of which the first has a number.
-func (b *batch) reset(first, n int, shape dataset.Shape) {
+func (b *imageBatch) reset(first, n int, shape dataset.Shape) {
 	b.first, b.n, b.pix, b.errs = first, n, b.pix[:n*shape.Len()], append(b.errs[:0], make([]error, n)...)
 }
 
@@ -191,7 +191,7 @@ func (p *pipeline) readBlocks(ctx context.Context, blocks <-chan block) {
 	read, n := p.images.newReader(), p.shape.Len()
 	for b := range blocks {
 		for i := b.lo; i < b.hi && ctx.Err() == nil; i++ {
-			b.errs[i] = read(b.batch, i, b.pix[i*n:(i+1)*n])
+			b.errs[i] = read(b.imageBatch, i, b.pix[i*n:(i+1)*n])
 		}
 		b.unread.Done()
 	}
@@ -199,17 +199,17 @@ func (p *pipeline) readBlocks(ctx context.Context, blocks <-chan block) {
 
 // newReader returns a function for one goroutine, which stores the values of image
 // i of a batch in dst.
-func (s *imageSource) newReader() func(b *batch, i int, dst []float32) error {
+func (s *imageSource) newReader() func(b *imageBatch, i int, dst []float32) error {
 	if s.stream != nil {
 		read := s.stream.reader()
-		return func(b *batch, i int, dst []float32) error { return read(b.files[i], dst) }
+		return func(b *imageBatch, i int, dst []float32) error { return read(b.files[i], dst) }
 	}
 	read := s.reader()
-	return func(b *batch, i int, dst []float32) error { return read(b.first+i, dst) }
+	return func(b *imageBatch, i int, dst []float32) error { return read(b.first+i, dst) }
 }
 
 // nameOf returns the name of image i of a batch.
-func (s *imageSource) nameOf(b *batch, i int) string {
+func (s *imageSource) nameOf(b *imageBatch, i int) string {
 	if s.stream != nil {
 		return b.files[i].Name
 	}
@@ -217,7 +217,7 @@ func (s *imageSource) nameOf(b *batch, i int) string {
 }
 
 // scoreBatches scores batches as they have been read, in order, until one fails.
-func (p *pipeline) scoreBatches(ctx context.Context, filling <-chan *batch, scored chan<- *batch) {
+func (p *pipeline) scoreBatches(ctx context.Context, filling <-chan *imageBatch, scored chan<- *imageBatch) {
 	defer close(scored)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -238,7 +238,7 @@ func (p *pipeline) scoreBatches(ctx context.Context, filling <-chan *batch, scor
 }
 
 // scoreBatch moves the images that were read together and scores them.
-func (p *pipeline) scoreBatch(ctx context.Context, b *batch) (err error) {
+func (p *pipeline) scoreBatch(ctx context.Context, b *imageBatch) (err error) {
 	n, sound := p.shape.Len(), 0
 	for i, failed := range b.errs {
 		if failed == nil {
@@ -255,7 +255,7 @@ func (p *pipeline) scoreBatch(ctx context.Context, b *batch) (err error) {
 	return err
 }
 
-func (p *pipeline) writeBatch(b *batch) error {
+func (p *pipeline) writeBatch(b *imageBatch) error {
 	next := 0
 	for i, failed := range b.errs {
 		var s *nln.Score

@@ -19,10 +19,10 @@ type imageStream struct {
 // handOutStream is handOut for a stream. Each file is given out by itself as it
 // comes, so that no more encoded files are in memory than there are readers, and
 // one. What came before an error is scored and written as if the stream had ended.
-func (p *pipeline) handOutStream(ctx context.Context, free <-chan *batch, filling chan<- *batch, blocks chan<- block) (total int, broken error) {
+func (p *pipeline) handOutStream(ctx context.Context, free <-chan *imageBatch, filling chan<- *imageBatch, blocks chan<- block) (total int, broken error) {
 	defer close(filling)
 	defer close(blocks)
-	var b *batch // nil, or with room for more
+	var b *imageBatch // nil, or with room for more
 	for f, err := range p.images.stream.files(ctx) {
 		if err != nil {
 			broken = err

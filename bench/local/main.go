@@ -38,6 +38,7 @@ var (
 
 const (
 	maxK    = 10
+	held    = .1  // share that presets hold out
 	densest = 100 // as in package nln
 )
 
@@ -93,9 +94,8 @@ func open(path string) (t trial, err error) {
 
 // heldOut returns the normal images that the bundle was calibrated with.
 func (t trial) heldOut() (*dataset.Set, error) {
-	normal, about := t.data.Train.Subset(t.task.Inliers), t.Manifest.Data
-	fraction := float64(about.Calibration) / float64(about.Calibration+about.Indexed)
-	rest, out := dataset.Split(normal.Len(), normal.Labels, fraction, t.Manifest.Model.Seed)
+	normal := t.data.Train.Subset(t.task.Inliers)
+	rest, out := dataset.Split(normal.Len(), normal.Labels, held, t.Manifest.Model.Seed)
 	if len(rest) != len(t.Train) {
 		return nil, fmt.Errorf("%d images are left to index, the bundle has %d", len(rest), len(t.Train))
 	}

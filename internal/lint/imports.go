@@ -25,7 +25,7 @@ var arrows = map[string][]string{
 		"models", "faissindex", "nln", "dataset", "buckets", "cgo/torch", "cgo/pictures",
 	},
 	"experiment": {"report", "recipe", "models", "faissindex", "nln", "dataset", "cgo/torch"},
-	"batch":      {"bundle", "models", "faissindex", "nln", "dataset"},
+	"batch":      {"bundle", "models", "faissindex", "nln", "dataset", "buckets"},
 	"serve":      {"bundle", "models", "faissindex", "nln", "dataset"},
 	"bundle":     {"models", "faissindex", "nln", "dataset", "cgo/torch"},
 	"report":     {"nln", "dataset"},
@@ -44,6 +44,7 @@ var arrows = map[string][]string{
 	"cgo/internal": {},
 	"internal":     {},
 	"hack":         {},
+	"deploy":       {"cli", "batch"}, // examples, checked against the program
 	"bench": {
 		"experiment", "batch", "serve", "report", "bundle", "recipe",
 		"models", "faissindex", "nln", "dataset", "cgo",
