@@ -161,6 +161,9 @@ func (w *worker) event(e Event) {
 
 // say tells of trouble with the queue, once.
 func (w *worker) say(err error) {
+	if errors.Is(err, jetstream.ErrConsumerDeleted) {
+		return // of a plan that is done
+	}
 	if text := err.Error(); text != w.trouble {
 		w.trouble = text
 		w.event(Event{Kind: Trouble, Shard: -1, Err: fmt.Errorf("batch: queue %s: %w", w.q.where, err)})
