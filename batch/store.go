@@ -96,6 +96,15 @@ func (st *Store) Open(ctx context.Context, key string) (io.ReadCloser, error) {
 	return r, nil
 }
 
+// Put writes an object, in the place of what has its name: something beside the results,
+// such as pictures. Names that the package itself uses are for it alone.
+func (st *Store) Put(ctx context.Context, key string, data []byte) error {
+	if _, err := st.put(ctx, key, data, false); err != nil {
+		return fmt.Errorf("batch: write %s of %s: %w: %w", key, st.URL, ErrStore, err)
+	}
+	return nil
+}
+
 // put writes a small object.
 func (st *Store) put(ctx context.Context, key string, data []byte, anew bool) (created bool, err error) {
 	s, err := st.draft()

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,6 +54,7 @@ func planFlags() []ucli.Flag {
 		&ucli.IntFlag{Name: "shard-size", Value: 16384, Usage: "images in a shard, `N`"},
 		&ucli.Float64Flag{Name: "fpr", Usage: "call at most this share of normal images novel, `X` in 0..1 (default: the bundle's)"},
 		&ucli.Float64Flag{Name: "threshold", Usage: "call scores above `X` novel, instead of --fpr"},
+		&ucli.StringFlag{Name: "heatmaps", Usage: "write heat maps to OUTPUT/heatmaps too, and the regions into the rows: some of `" + strings.Join(heatKinds, ",") + "`"},
 	}
 }
 
@@ -85,7 +87,7 @@ cache directory, which may be lost.`,
 				log := newLog(c, env.Stderr, m)
 				sum, err := q.Run(c.Context, st, p, batch.WorkOptions{Progress: newProgress(p, log, m).event,
 					Open: func(ctx context.Context, output string) (*batch.Plan, *batch.Store, batch.Job, error) {
-						j, err := openJob(ctx, p, limits)
+						j, err := openJob(ctx, st, p, limits)
 						return p, st, j, err
 					}})
 				m.clear()
@@ -155,6 +157,7 @@ func withPlan(c *ucli.Context, env Env, do func(st *batch.Store, p *batch.Plan, 
 		}
 	case err == nil && differences(p.Spec, spec) == "":
 		m.say("going on with the plan of %s", p.Created.Format(time.DateTime))
+		err = batch.Resume(c.Context, st, p) // it may have been cancelled
 	case err == nil:
 		err = &hintedError{fmt.Errorf("%s has results of another plan: %s", spec.Output, differences(p.Spec, spec)), "choose another --output, or the same options"}
 	}
@@ -223,6 +226,17 @@ func readSpec(c *ucli.Context) (s batch.Spec, in input, err error) {
 		if c.IsSet(name) {
 			s.Options = map[string]string{name: fmt.Sprint(c.Float64(name))}
 		}
+	}
+	if kinds := c.String(optionHeatmaps); kinds != "" {
+		for k := range strings.SplitSeq(kinds, ",") {
+			if !slices.Contains(heatKinds, k) {
+				return s, in, badUsage(c, "--heatmaps: %q is not one of %s", k, strings.Join(heatKinds, ", "))
+			}
+		}
+		if s.Options == nil {
+			s.Options = map[string]string{}
+		}
+		s.Options[optionHeatmaps] = kinds
 	}
 	return s, in, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
@@ -38,22 +39,29 @@ type scoreJob struct {
 	dir     string        // of the images; "": they are in store
 	store   dataset.Store // nil where dir is set
 	readers int
+
+	output   *batch.Store
+	heatmaps string // kinds of files, as of newHeatmaps; "": none
 }
 
 // Options of scoring that a plan has.
 const (
 	optionFPR       = "fpr"
 	optionThreshold = "threshold"
+	optionHeatmaps  = "heatmaps"
 )
+
+// heatmapFolder is where heat maps lie in an output, by the names of their images.
+const heatmapFolder = "heatmaps/"
 
 // openJob opens what the shards of a plan need: the bundle, which must be the very one
 // that the plan was made with, and the images.
-func openJob(ctx context.Context, p *batch.Plan, limits dataset.Reading) (_ *scoreJob, err error) {
+func openJob(ctx context.Context, st *batch.Store, p *batch.Plan, limits dataset.Reading) (_ *scoreJob, err error) {
 	path, err := fetchBundle(ctx, p.Model, p.Digest)
 	if err != nil {
 		return nil, err
 	}
-	j := &scoreJob{readers: runtime.GOMAXPROCS(0)}
+	j := &scoreJob{readers: runtime.GOMAXPROCS(0), output: st, heatmaps: p.Options[optionHeatmaps]}
 	if j.bundle, err = bundle.Open(path, torch.CPU); err != nil {
 		return nil, err
 	}
@@ -85,6 +93,9 @@ const storeReaders = 32
 func (j *scoreJob) policy(options map[string]string) (*nln.Scorer, error) {
 	p := j.bundle.Scorer.Config().Policy
 	for name, text := range options {
+		if name == optionHeatmaps {
+			continue
+		}
 		v, err := strconv.ParseFloat(text, 64)
 		if err != nil {
 			return nil, fmt.Errorf("the plan's option %s: %w", name, err)
@@ -117,6 +128,16 @@ func (j *scoreJob) Close() error {
 func (j *scoreJob) Do(ctx context.Context, s batch.Shard, w io.Writer) (batch.Counts, error) {
 	rows := newParquetRows(w)
 	r := j.run(rows)
+	if j.heatmaps != "" {
+		dir, err := os.MkdirTemp("", "nlnctl-heatmaps-")
+		if err != nil {
+			return batch.Counts{}, err
+		}
+		defer os.RemoveAll(dir)
+		if r.heat, err = newHeatmaps(dir, j.heatmaps, nln.DefaultPixelFPR, j.scorer, j.bundle.Digest); err != nil {
+			return batch.Counts{}, err
+		}
+	}
 	before := int64(0)
 	advance := func(done int) error {
 		batch.Advance(ctx, int64(done)-before)
@@ -133,10 +154,34 @@ func (j *scoreJob) Do(ctx context.Context, s batch.Shard, w io.Writer) (batch.Co
 	} else {
 		err = j.through(ctx, r, j.source(ctx, s.Items), advance)
 	}
+	if r.heat != nil { // before the rows that speak of them
+		err = errors.Join(err, r.heat.wait())
+		if err == nil {
+			err = j.upload(ctx, r.heat.dir)
+		}
+	}
 	if err == nil {
 		err = rows.close()
 	}
 	return batch.Counts{Rows: int64(r.total), OK: int64(r.total - r.bad), Bad: int64(r.bad), Novel: int64(r.novel)}, err
+}
+
+// upload puts the files of heat maps into the output.
+func (j *scoreJob) upload(ctx context.Context, dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return j.output.Put(ctx, heatmapFolder+filepath.ToSlash(name), data)
+	})
 }
 
 // run returns what puts scores into rows.
@@ -149,6 +194,9 @@ func (j *scoreJob) run(rows rowWriter) *run {
 func (j *scoreJob) through(ctx context.Context, r *run, images imageSource, wrote func(done int) error) error {
 	shape := j.scorer.Shape()
 	p := pipeline{images: images, shape: shape, size: batchSize(shape), readers: j.readers, score: j.scorer.Score, wrote: wrote}
+	if r.heat != nil {
+		p.score, p.size = r.heat.score, min(p.size, mapImages)
+	}
 	p.write = func(name string, s *nln.Score, failed error) error {
 		var store *storeError
 		if errors.As(failed, &store) {

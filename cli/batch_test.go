@@ -139,6 +139,18 @@ func TestWorkersKilled(t *testing.T) {
 	defer second.Process.Kill()
 	inProcess(t, "batch", "watch", "out", "--nats", url, "--every", "200ms")
 	checkMetrics(t, stderr)
+	// A plan that is cancelled is dropped; submitted again, it is done.
+	again := []string{"batch", "submit", "-m", "b.nln", "--input", "list.csv", "-o", "out2", "--shard-size", "500", "--nats", url}
+	inProcess(t, again...)
+	inProcess(t, "batch", "cancel", "out2", "--nats", url)
+	if said := inProcessOut(t, "batch", "status", "out2", "--nats", url); !strings.Contains(said, "cancelled") {
+		t.Errorf("a cancelled plan has the status\n%s", said)
+	}
+	inProcess(t, again...)
+	inProcess(t, "batch", "watch", "out2", "--nats", url, "--every", "200ms")
+	if rows := batchRows(t, "out2"); len(rows) != images {
+		t.Errorf("%d images have rows after a plan was cancelled and taken up, want %d", len(rows), images)
+	}
 	second.Process.Signal(syscall.SIGTERM)
 	if err := second.Wait(); err != nil {
 		t.Errorf("told to end, the worker ended with %v:\n%s", err, stderr)

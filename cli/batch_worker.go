@@ -210,7 +210,7 @@ func opener(limits dataset.Reading) func(ctx context.Context, output string) (*b
 		if err != nil {
 			return nil, nil, nil, errors.Join(err, st.Close())
 		}
-		j, err := openJob(ctx, p, limits)
+		j, err := openJob(ctx, st, p, limits)
 		if err != nil {
 			return nil, nil, nil, errors.Join(err, st.Close())
 		}
