@@ -85,11 +85,8 @@ cache directory, which may be lost.`,
 				}
 				defer q.Close()
 				log := newLog(c, env.Stderr, m)
-				sum, err := q.Run(c.Context, st, p, batch.WorkOptions{Progress: newProgress(p, log, m).event,
-					Open: func(ctx context.Context, output string) (*batch.Plan, *batch.Store, batch.Job, error) {
-						j, err := openJob(ctx, st, p, limits)
-						return p, st, j, err
-					}})
+				// The work closes the store that it opens.
+				sum, err := q.Run(c.Context, st, p, batch.WorkOptions{Progress: newProgress(p, log, m).event, Open: opener(limits)})
 				m.clear()
 				if err != nil {
 					return interrupted(c, err)

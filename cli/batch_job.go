@@ -38,6 +38,7 @@ type scoreJob struct {
 	reading dataset.Reading
 	dir     string        // of the images; "": they are in store
 	store   dataset.Store // nil where dir is set
+	input   string        // URL of store
 	readers int
 
 	output   *batch.Store
@@ -61,7 +62,7 @@ func openJob(ctx context.Context, st *batch.Store, p *batch.Plan, limits dataset
 	if err != nil {
 		return nil, err
 	}
-	j := &scoreJob{readers: runtime.GOMAXPROCS(0), output: st, heatmaps: p.Options[optionHeatmaps]}
+	j := &scoreJob{readers: runtime.GOMAXPROCS(0), input: p.Input, output: st, heatmaps: p.Options[optionHeatmaps]}
 	if j.bundle, err = bundle.Open(path, torch.CPU); err != nil {
 		return nil, err
 	}
@@ -274,7 +275,7 @@ func (j *scoreJob) archive(ctx context.Context, r *run, name string, wrote func(
 		}
 		defer os.RemoveAll(tmp)
 		path = filepath.Join(tmp, filepath.Base(name))
-		if err := copyObject(ctx, j.store, name, path); err != nil {
+		if err := copyObject(ctx, j.input, name, path); err != nil {
 			return err
 		}
 	}
@@ -300,13 +301,22 @@ func (j *scoreJob) archive(ctx context.Context, r *run, name string, wrote func(
 	return j.through(ctx, r, images, func(done int) error { return wrote(before + done) })
 }
 
-// copyObject copies an object of a store to a file.
-func copyObject(ctx context.Context, s dataset.Store, name, path string) error {
-	data, err := s.Read(ctx, name, nil, 1<<62)
+// copyObject copies an object below the URL of a store to a file, however large it is.
+func copyObject(ctx context.Context, url, name, path string) error {
+	b, prefix, err := buckets.OpenBucket(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	r, err := b.NewReader(ctx, prefix+name, nil)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	return os.WriteFile(path, data, 0o600)
+	defer r.Close()
+	return atomicfile.Write(path, func(w io.Writer) error {
+		_, err := io.Copy(w, r)
+		return err
+	})
 }
 
 // GiveUp writes rows that say that a shard failed.
@@ -384,7 +394,7 @@ func fetchBundle(ctx context.Context, model, digest string) (string, error) {
 			if err != nil {
 				return err
 			}
-			if err := copyObject(ctx, s, o.Name, filepath.Join(tmp, filepath.Base(o.Name))); err != nil {
+			if err := copyObject(ctx, model, o.Name, filepath.Join(tmp, filepath.Base(o.Name))); err != nil {
 				return err
 			}
 		}
