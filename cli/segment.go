@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"text/tabwriter"
 
 	"github.com/nlnctl/nlnctl/bundle"
@@ -50,11 +49,11 @@ func segment(ctx context.Context, b *bundle.Bundle, test *dataset.Set, m *meter)
 	for i := range over {
 		over[i] = metrics.NewPixels()
 	}
-	paper := nln.Pixels{K: pixels.K, Alpha: pixels.Alpha, Error: emptyRange(), Distance: emptyRange()}
+	paper := nln.Pixels{K: pixels.K, Alpha: pixels.Alpha, Error: nln.NoRange(), Distance: nln.NoRange()}
 	err := eachMap(ctx, s, test, true, m, "maps", func(i int, mp nln.Map) error {
-		widen(&paper.Error, mp.ErrorRange.Min, mp.ErrorRange.Max)
+		paper.Error.Widen(mp.ErrorRange.Min, mp.ErrorRange.Max)
 		for _, v := range mp.Distance {
-			widen(&paper.Distance, float64(v), float64(v))
+			paper.Distance.Widen(float64(v), float64(v))
 		}
 		for j, k := range kinds {
 			if err := over[j].Add(k.of(mp), test.Masks[i], mp.H, mp.W); err != nil {
@@ -94,35 +93,18 @@ func segment(ctx context.Context, b *bundle.Bundle, test *dataset.Set, m *meter)
 	return all, nil
 }
 
-func emptyRange() nln.Range { return nln.Range{Min: math.Inf(1), Max: math.Inf(-1)} }
-
-func widen(r *nln.Range, lo, hi float64) { r.Min, r.Max = min(r.Min, lo), max(r.Max, hi) }
-
 // mapImages is how many images are mapped at a time: a map takes several times the
 // memory of its image.
 const mapImages = 8
 
-// eachMap calls f with the map of each test image, in order.
+// eachMap calls f with the map of each test image, in order, and shows how far it is.
 func eachMap(ctx context.Context, s *nln.Scorer, test *dataset.Set, recon bool, m *meter, what string, f func(i int, mp nln.Map) error) error {
-	done := 0
-	for x, err := range test.Batches(min(mapImages, batchSize(test.Size))) {
-		if err != nil {
-			return err
-		}
-		_, maps, err := s.ScoreMaps(ctx, x, recon, nil)
-		if err != nil {
-			return err
-		}
-		for _, mp := range maps {
-			if err := f(done, mp); err != nil {
-				return err
-			}
-			done++
-		}
-		m.show("%s: %d of %d images", what, done, test.Len())
-	}
+	err := s.EachMap(ctx, test, recon, func(i int, mp nln.Map) error {
+		m.show("%s: %d of %d images", what, i+1, test.Len())
+		return f(i, mp)
+	})
 	m.clear()
-	return nil
+	return err
 }
 
 func (r *segmentation) measure(p *metrics.Pixels) (err error) {

@@ -20,15 +20,15 @@ const rangeImages = 2000
 // pictures keeps test images with what a model makes of them: two thirds novel, evenly
 // spaced.
 func pictures(ctx context.Context, s *nln.Scorer, test *dataset.Set, novel []bool, c Cell) (*Examples, error) {
-	x := &Examples{Cell: c, ReconRange: noRange(), ErrorRange: noRange(), ScoreRange: noRange()}
+	x := &Examples{Cell: c, ReconRange: nln.NoRange(), ErrorRange: nln.NoRange(), ScoreRange: nln.NoRange()}
 	over := test.Subset(recipe.Spaced(test.Len(), rangeImages))
-	err := eachMap(ctx, s, over, func(_ int, m nln.Map) error {
+	err := s.EachMap(ctx, over, true, func(_ int, m nln.Map) error {
 		for _, p := range []struct {
 			of *nln.Range
 			in []float32
 		}{{&x.ReconRange, m.Recon}, {&x.ErrorRange, m.Error}, {&x.ScoreRange, m.Score}} {
 			for _, v := range p.in {
-				widen(p.of, float64(v), float64(v))
+				p.of.Widen(float64(v), float64(v))
 			}
 		}
 		return nil

@@ -2,37 +2,11 @@ package experiment
 
 import (
 	"context"
-	"math"
 
 	"github.com/nlnctl/nlnctl/dataset"
 	"github.com/nlnctl/nlnctl/nln"
 	"github.com/nlnctl/nlnctl/nln/metrics"
 )
-
-// mapImages is how many images are mapped at a time: a map takes several times the
-// memory of its image.
-const mapImages = 8
-
-// eachMap calls f with the map of each image, in order.
-func eachMap(ctx context.Context, s *nln.Scorer, test *dataset.Set, f func(i int, m nln.Map) error) error {
-	done := 0
-	for x, err := range test.Batches(mapImages) {
-		if err != nil {
-			return err
-		}
-		_, maps, err := s.ScoreMaps(ctx, x, true, nil)
-		if err != nil {
-			return err
-		}
-		for _, m := range maps {
-			if err := f(done, m); err != nil {
-				return err
-			}
-			done++
-		}
-	}
-	return nil
-}
 
 // measurePixels measures how well maps find the marked pixels: those of the plain
 // reconstruction error, and of both terms for each number of neighbours and each alpha.
@@ -68,11 +42,11 @@ func measurePixels(ctx context.Context, s *nln.Scorer, test *dataset.Set, c Cell
 func measureMaps(ctx context.Context, s *nln.Scorer, test *dataset.Set, alphas []float64, own, recon bool) (all []PixelResult, err error) {
 	plain := metrics.NewPixels()
 	maps := make([]nln.Map, test.Len())
-	paper := nln.Pixels{Error: noRange(), Distance: noRange()}
-	err = eachMap(ctx, s, test, func(i int, m nln.Map) error {
-		widen(&paper.Error, m.ErrorRange.Min, m.ErrorRange.Max)
+	paper := nln.Pixels{Error: nln.NoRange(), Distance: nln.NoRange()}
+	err = s.EachMap(ctx, test, true, func(i int, m nln.Map) error {
+		paper.Error.Widen(m.ErrorRange.Min, m.ErrorRange.Max)
 		for _, v := range m.Distance {
-			widen(&paper.Distance, float64(v), float64(v))
+			paper.Distance.Widen(float64(v), float64(v))
 		}
 		maps[i] = nln.Map{H: m.H, W: m.W, Error: m.Error, Distance: m.Distance}
 		if !recon {
@@ -123,7 +97,3 @@ func addPixels(all []PixelResult, r PixelResult, p *metrics.Pixels) ([]PixelResu
 	r.IoU = cut.IoU
 	return append(all, r), err
 }
-
-func noRange() nln.Range { return nln.Range{Min: math.Inf(1), Max: math.Inf(-1)} }
-
-func widen(r *nln.Range, lo, hi float64) { r.Min, r.Max = min(r.Min, lo), max(r.Max, hi) }

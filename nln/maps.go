@@ -116,6 +116,34 @@ func (p *Pixels) Mix(m Map) []float32 {
 	return score
 }
 
+// A map takes several times the memory of its image: EachMap makes few at a time.
+const (
+	mapImages = 8
+	mapBytes  = 8 << 20 // of the images
+)
+
+// EachMap calls f with the map of each image of src, in order, as [Scorer.ScoreMaps]
+// makes it; with Recon if recon is set.
+func (s *Scorer) EachMap(ctx context.Context, src dataset.Source, recon bool, f func(i int, m Map) error) error {
+	done := 0
+	for x, err := range src.Batches(max(1, min(mapImages, mapBytes/(4*src.Shape().Len())))) {
+		if err != nil {
+			return err
+		}
+		_, maps, err := s.ScoreMaps(ctx, x, recon, nil)
+		if err != nil {
+			return err
+		}
+		for _, m := range maps {
+			if err := f(done, m); err != nil {
+				return err
+			}
+			done++
+		}
+	}
+	return nil
+}
+
 func (s *Scorer) scoreMaps(ctx context.Context, x dataset.Images, recon bool, dst []Score) ([]Score, []Map, error) {
 	table := s.table(Feature{Of: OfReconstruction})
 	if table == nil {

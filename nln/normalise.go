@@ -48,6 +48,12 @@ type Range struct {
 	Max float64 `json:"max"`
 }
 
+// NoRange returns the range of nothing that [Range.Widen] can begin with.
+func NoRange() Range { return Range{Min: math.Inf(1), Max: math.Inf(-1)} }
+
+// Widen makes r hold the values from lo to hi too.
+func (r *Range) Widen(lo, hi float64) { r.Min, r.Max = min(r.Min, lo), max(r.Max, hi) }
+
 // RangeOf returns the range of v, which must hold no NaN; the range of nothing
 // is {0, 0}.
 func RangeOf(v []float64) Range {
