@@ -33,6 +33,22 @@ func quietFlag() ucli.Flag {
 	return &ucli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress"}
 }
 
+// deviceFlags are those of commands that run models.
+func deviceFlags() []ucli.Flag {
+	return []ucli.Flag{
+		&ucli.StringFlag{Name: "device", Value: "auto", Usage: "compute on `cpu`, cuda or cuda:N; auto takes a CUDA device if there is one"},
+		&ucli.StringFlag{Name: "precision", Value: string(torch.Float32), Usage: "round factors to `f32`, tf32 or bf16: faster on some CUDA devices, and less exact"},
+	}
+}
+
+// useDevice returns the device that the options name, and sets the precision.
+func useDevice(c *ucli.Context) (torch.Device, error) {
+	if err := torch.SetPrecision(torch.Precision(c.String("precision"))); err != nil {
+		return torch.CPU, err
+	}
+	return torch.FindDevice(c.String("device"))
+}
+
 // useCore sets the native core up as the options say.
 func useCore(c *ucli.Context) error {
 	if err := useThreads(c); err != nil {

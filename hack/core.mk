@@ -4,6 +4,8 @@
 #
 #   LIBTORCH=DIR   a libtorch of your own (DIR/include, DIR/lib); empty: the distribution's
 #   FAISS=DIR      a FAISS of your own; empty: the distribution's
+#   CUDA=1         with what CUDA devices need beyond libtorch; CUDA_HOME=DIR is where CUDA's
+#                  headers are, if not in /usr, /usr/local/cuda or beside a pip libtorch
 #   SANITIZE=LIST  such as address, for gcc's -fsanitize
 #   WERROR=-Werror makes warnings fail the build
 #   CXX, CXXFLAGS, LDFLAGS  as usual; CXXFLAGS replaces -O2
@@ -26,9 +28,12 @@ CORE := $(OUT)/lib/libnlncore.so
 MULTIARCH := $(shell $(CXX) -print-multiarch)
 BLAS      ?= /usr/lib/$(MULTIARCH)/openblas-openmp
 
+CUDA_ON   := $(filter 1,$(CUDA))
+CUDA_LIBS := -Wl,--no-as-needed -ltorch_cuda -lc10_cuda -Wl,--as-needed
+
 ifeq ($(LIBTORCH),)
 TORCH_INCLUDE := /usr/include/torch/csrc/api/include
-TORCH_LIBS    := -ltorch_cpu -lc10
+TORCH_LIBS    := -ltorch_cpu -lc10 $(if $(CUDA_ON),$(CUDA_LIBS))
 OPENMP        ?= -lgomp
 else
 ifneq ($(shell grep -s 'GLIBCXX_USE_CXX11_ABI=0' $(LIBTORCH)/share/cmake/Torch/TorchConfig.cmake),)
@@ -40,23 +45,29 @@ TORCH_LIBS    := -ltorch_cpu -lc10
 # libtorch finds its CUDA side only if the core loads it, though nothing there
 # is named in the core.
 ifneq ($(wildcard $(LIBTORCH)/lib/libtorch_cuda.so),)
-TORCH_LIBS    += -Wl,--no-as-needed -ltorch_cuda -lc10_cuda -Wl,--as-needed
+TORCH_LIBS    += $(CUDA_LIBS)
 endif
 # Such a libtorch brings its own copy of the OpenMP runtime, at times renamed.
 OWN_GOMP      := $(notdir $(firstword $(wildcard $(LIBTORCH)/lib/libgomp*.so*)))
 OPENMP        ?= $(if $(OWN_GOMP),-l:$(OWN_GOMP),-lgomp)
 endif
 
+# pip spreads CUDA's headers and libraries over packages beside torch.
+CUDA_PIP     := $(if $(CUDA_ON),$(wildcard $(LIBTORCH:%=%/../nvidia/*)))
+CUDA_INCLUDE := $(if $(CUDA_ON),$(wildcard $(CUDA_HOME:%=%/include) /usr/local/cuda/include $(CUDA_PIP:%=%/include)))
+CUDA_DIRS    := $(wildcard $(CUDA_PIP:%=%/lib))
+CUDART       := $(or $(firstword $(wildcard $(CUDA_DIRS:%=%/libcudart.so*))),-lcudart)
+
 FAISS_INCLUDE := $(if $(FAISS),$(FAISS)/include)
 FAISS_DIRS    := $(if $(FAISS),$(FAISS)/lib)
 
 COMMA    := ,
-LIB_DIRS := $(TORCH_DIRS) $(FAISS_DIRS) $(BLAS)
+LIB_DIRS := $(TORCH_DIRS) $(FAISS_DIRS) $(BLAS) $(CUDA_DIRS)
 
 CORE_CXXFLAGS := -std=c++17 $(CXXFLAGS) -fPIC -fvisibility=hidden -fopenmp \
 	-Wall -Wextra $(WERROR) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) \
-	$(if $(filter 1,$(NLN_CUDA)),-DNLN_CUDA=1) $(if $(filter 1,$(NLN_FAISS_GPU)),-DNLN_FAISS_GPU=1) \
-	$(addprefix -isystem ,$(TORCH_INCLUDE) $(FAISS_INCLUDE))
+	$(if $(CUDA_ON),-DNLN_CUDA=1) $(if $(filter 1,$(NLN_FAISS_GPU)),-DNLN_FAISS_GPU=1) \
+	$(addprefix -isystem ,$(TORCH_INCLUDE) $(FAISS_INCLUDE) $(CUDA_INCLUDE))
 
 # A distance must be the same to the bit everywhere, so that nothing is fused;
 # -O3 unrolls the inner loops of the search into registers.
@@ -69,7 +80,7 @@ CORE_LDFLAGS := -shared -Wl,-soname,libnlncore.so -Wl,--no-undefined -Wl,-z,relr
 	-Wl,--version-script=$(OBJ)/exports.map $(if $(SANITIZE),-fsanitize=$(SANITIZE)) \
 	$(addprefix -L,$(LIB_DIRS)) $(addprefix -Wl$(COMMA)-rpath$(COMMA),$(LIB_DIRS)) $(LDFLAGS)
 
-CORE_LIBS := -Wl,--as-needed $(if $(wildcard $(FAISS_DIRS:%=%/libfaiss.so)),-lfaiss,-l:libfaiss.a) $(TORCH_LIBS) \
+CORE_LIBS := -Wl,--as-needed $(if $(wildcard $(FAISS_DIRS:%=%/libfaiss.so)),-lfaiss,-l:libfaiss.a) $(TORCH_LIBS) $(if $(CUDA_ON),$(CUDART)) \
 	-Wl,--no-as-needed -l:libblas.so.3 -l:liblapack.so.3 -l:libopenblas.so.0 -Wl,--as-needed $(OPENMP)
 
 .PHONY: core

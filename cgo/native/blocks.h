@@ -39,6 +39,12 @@ struct Factor {
   int segments;
 };
 
+// Adam is an update of it: m moves to the gradient by 1 - beta1, v to its square by
+// 1 - beta2, p against m / (sqrt(v) * root + eps) by rate.
+struct Adam {
+  float beta1, beta2, rate, root, eps;
+};
+
 // A Level is one set of instructions; all give the same values but for the
 // rounding of fused multiplications.
 struct Level {
@@ -84,6 +90,9 @@ struct Level {
 
   // Adds to gx, laid out like x, the gradient of conv_pool for gy.
   void (*conv_pool_back_image)(const float *w, int planes, const float *gy, const uint8_t *index, Shape s, float *gx);
+
+  // One update of n values p with moments m and v for the gradient g.
+  void (*adam)(const Adam &a, int64_t n, const float *g, float *p, float *m, float *v);
 };
 
 // fastest returns the level that this processor runs fastest; NLN_ISA names

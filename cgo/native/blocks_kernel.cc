@@ -4,6 +4,7 @@
 // blocks_products.inc, which name the vectors themselves.
 #include "blocks.h"
 
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 
@@ -36,6 +37,16 @@ NLN_INLINE void pass(const float *gy, const float *y, int64_t w, int64_t c, floa
     } else {
       for (int64_t k = 0; k < c; k++) gx[k] = gy[k], sum[k] += gy[k];
     }
+  }
+}
+
+// One pass over memory, which is what an update is bound by.
+NLN_INLINE void adam(const Adam &a, int64_t n, const float *__restrict g, float *__restrict p, float *__restrict m, float *__restrict v) {
+  const float rest1 = 1 - a.beta1, rest2 = 1 - a.beta2;
+  for (int64_t i = 0; i < n; i++) {
+    const float m1 = a.beta1 * m[i] + rest1 * g[i], v1 = a.beta2 * v[i] + rest2 * (g[i] * g[i]);
+    m[i] = m1, v[i] = v1;
+    p[i] -= a.rate * (m1 / (std::sqrt(v1) * a.root + a.eps));
   }
 }
 
@@ -242,8 +253,11 @@ NLN_INLINE void conv_pool_back_image(const float *w, const float *gy, const uint
                                           float *gx) {                                                                \
     NLN_PLANES(NLN_BACK_IMAGE)                                                                                        \
   }                                                                                                                   \
+  target void name##_adam(const Adam &a, int64_t n, const float *g, float *p, float *m, float *v) {                    \
+    adam(a, n, g, p, m, v);                                                                                           \
+  }                                                                                                                   \
   constexpr Level name{#name, name##_products::kWidth, name##_products::multiply, name##_products::outer, name##_pass, name##_relu_pool, name##_relu_pool_back, name##_conv_pool, name##_conv_pool_back,       \
-                       name##_conv_pool_back_image};
+                       name##_conv_pool_back_image, name##_adam};
 
 #define NLN_FORWARD(n) conv_pool<n>(x, w, bias, s, y, index)
 #define NLN_BACK(n) conv_pool_back<n>(x, gy, index, s, gw, gbias)

@@ -11,8 +11,11 @@
  *    out argument belongs to the caller, who frees it with the function that
  *    the type names. Out arguments are untouched on failure.
  *  - Nothing is kept in thread-local state between two calls: no last error, no
- *    gradient mode, no current generator. Any thread may make any call; one
- *    handle must not be used by two threads at the same time.
+ *    gradient mode, no current generator; nln_stream_enter is the one exception.
+ *    Any thread may make any call; one handle must not be used by two threads at
+ *    the same time.
+ *  - A tensor holds float32. The few that hold bytes or ids (int64) say so, and
+ *    only the functions that ask for such take them.
  *  - Arrays are row-major; n counts elements, not bytes. Images are N, C, H, W.
  *
  * Every declaration that starts with NLN_API is exported and gets a stub in the
@@ -33,7 +36,7 @@ extern "C" {
 #endif
 
 /* Changes with every change of a signature or a meaning below. */
-#define NLN_ABI_VERSION 4
+#define NLN_ABI_VERSION 5
 
 enum {
   NLN_OK = 0,
@@ -57,6 +60,9 @@ typedef struct nln_tensor nln_tensor;       /* nln_tensor_free */
 typedef struct nln_generator nln_generator; /* nln_generator_free */
 typedef struct nln_adam nln_adam;           /* nln_adam_free */
 typedef struct nln_script nln_script;       /* nln_script_free */
+typedef struct nln_near nln_near;           /* nln_near_free */
+typedef struct nln_stream nln_stream;       /* nln_stream_free */
+typedef struct nln_graph nln_graph;         /* nln_graph_free */
 typedef struct nln_index nln_index;         /* nln_index_free */
 typedef struct nln_search nln_search;       /* nln_search_free */
 
@@ -79,6 +85,38 @@ NLN_API nln_status nln_info(char **json);
 NLN_API int64_t nln_live_handles(void);
 
 NLN_API void nln_message_free(char *message);
+
+/* ---- devices ---- */
+
+/* How many CUDA devices there are, 0 for a core or a machine without CUDA. */
+NLN_API nln_status nln_device_count(int32_t *count);
+
+/* The precision in which matrices are multiplied and convolved, on all devices
+ * from now on: float32, the start; float32 with 10 bits of mantissa in the
+ * factors, on CUDA devices that have it; or bfloat16 factors. Sums are float32. */
+enum { NLN_FLOAT32 = 0, NLN_TF32 = 1, NLN_BFLOAT16 = 2 };
+NLN_API nln_status nln_set_precision(int32_t precision);
+
+/* A queue of work of a device, beside its others. From enter to leave the calling
+ * thread's work for the device goes there; leave goes back to what was before. On
+ * the CPU both do nothing. wait returns when the queue is done. */
+NLN_API nln_status nln_stream_new(int32_t device, nln_stream **out);
+NLN_API void nln_stream_free(nln_stream *s);
+NLN_API nln_status nln_stream_enter(nln_stream *s);
+NLN_API nln_status nln_stream_leave(nln_stream *s);
+NLN_API nln_status nln_stream_wait(nln_stream *s);
+
+/* Work that is recorded once and done again with one call: between begin and end,
+ * in a stream that the thread has entered, nothing is computed. Tensors made
+ * meanwhile are the graph's memory: replay fills them anew, out of what the tensors
+ * from before then hold, and reads no argument from the host. Nothing there may
+ * wait for the device or copy to or from the host, and the same work must have been
+ * done in the stream before. NLN_UNSUPPORTED on the CPU. After an error between
+ * begin and end, nln_graph_free ends the recording. */
+NLN_API nln_status nln_graph_begin(nln_stream *s, nln_graph **out);
+NLN_API nln_status nln_graph_end(nln_graph *g);
+NLN_API nln_status nln_graph_replay(nln_graph *g);
+NLN_API void nln_graph_free(nln_graph *g);
 
 /* ---- tensors ---- */
 
@@ -108,6 +146,21 @@ NLN_API nln_status nln_tensor_detach(nln_tensor *t, nln_tensor **out);
 
 /* Says whether nln_grad may ask for the gradient of the leaf t. */
 NLN_API nln_status nln_tensor_set_requires_grad(nln_tensor *t, int32_t requires_grad);
+
+/* Overwrites t's values with x's, of the same shape and type, also between
+ * devices; from and to page-locked memory it does not wait. */
+NLN_API nln_status nln_tensor_assign(nln_tensor *t, nln_tensor *x);
+
+/* A tensor of bytes or of ids on the device, with a copy of data. */
+NLN_API nln_status nln_tensor_from_u8(const uint8_t *data, int64_t n, const int64_t *shape, int32_t ndim, int32_t device, nln_tensor **out);
+NLN_API nln_status nln_tensor_from_i64(const int64_t *data, int64_t n, const int64_t *shape, int32_t ndim, int32_t device, nln_tensor **out);
+NLN_API nln_status nln_tensor_copy_to_i64(nln_tensor *t, int64_t *dst, int64_t n);
+
+/* A tensor in page-locked memory of the host, from which a CUDA device copies
+ * while it computes: float32, bytes or ids for NLN_DTYPE_*; data gets its address,
+ * valid until the last handle on it is freed. Plain memory where there is no CUDA. */
+enum { NLN_DTYPE_F32 = 0, NLN_DTYPE_U8 = 1, NLN_DTYPE_I64 = 2 };
+NLN_API nln_status nln_tensor_staging(int32_t dtype, const int64_t *shape, int32_t ndim, void **data, nln_tensor **out);
 
 /* ---- random numbers ---- */
 
@@ -227,6 +280,32 @@ NLN_API void nln_script_free(nln_script *s);
  * finite. It runs as written: the optimizer that watches the first calls may round
  * later ones otherwise. */
 NLN_API nln_status nln_script_forward(nln_script *s, nln_tensor *x, nln_tensor **out);
+
+/* ---- rows and neighbours on a device ---- */
+
+/* Rows ids (N) of x, whose type the result has: (N, ...). */
+NLN_API nln_status nln_take_rows(nln_tensor *x, nln_tensor *ids, nln_tensor **out);
+/* Bytes (N, C, H, W) as values in [0, 1]: divided by 255 or, with minmax != 0, each
+ * channel of each image stretched over its own range, a constant one to 0. */
+NLN_API nln_status nln_scale_images(nln_tensor *bytes, int32_t minmax, nln_tensor **out);
+/* Mean |x - row| of each row of x (N, F) and K rows of table (M, F), whose numbers
+ * are ids (N, K): (N, K). The table has float32, or bytes that stand for 255 times
+ * the value. */
+NLN_API nln_status nln_mean_abs_rows(nln_tensor *x, nln_tensor *table, nln_tensor *ids, nln_tensor **out);
+/* Means of the first 1, 2, ... K values of each row of x (N, K). */
+NLN_API nln_status nln_prefix_means(nln_tensor *x, nln_tensor **out);
+
+/* Exact search among vectors (M, L), M at least 1, on their device, which it shares
+ * with the caller: they must not change. */
+NLN_API nln_status nln_near_new(nln_tensor *vectors, nln_near **out);
+NLN_API void nln_near_free(nln_near *x);
+/* The k nearest of each of queries (N, L), at most M: distances (N, k), rounded to
+ * float32 from float64 sums, nearest first, and ids (N, k), equal distances by id.
+ * unsure (N) is not 0 where the search, which looks at float32 products first,
+ * cannot show that it missed none: nln_near_all can. */
+NLN_API nln_status nln_near_search(nln_near *x, nln_tensor *queries, int64_t k, nln_tensor **dist, nln_tensor **ids, nln_tensor **unsure);
+/* The same by float64 differences with all vectors, many times slower. */
+NLN_API nln_status nln_near_all(nln_near *x, nln_tensor *queries, int64_t k, nln_tensor **dist, nln_tensor **ids);
 
 /* ---- nearest neighbours ---- */
 

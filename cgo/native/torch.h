@@ -56,6 +56,35 @@ inline at::TensorOptions f32(int32_t d) { return at::TensorOptions().dtype(at::k
 
 inline at::IntArrayRef sizes(const int64_t *p, int32_t n) { return {p, static_cast<size_t>(n)}; }
 
+// product returns the number of elements of a shape.
+inline int64_t product(const int64_t *shape, int32_t ndim) {
+  int64_t n = 1;
+  for (int32_t i = 0; i < ndim; i++) {
+    if (shape[i] < 0) invalid("negative size in shape " + c10::str(sizes(shape, ndim)));
+    if (__builtin_mul_overflow(n, shape[i], &n)) invalid("shape too large: " + c10::str(sizes(shape, ndim)));
+  }
+  return n;
+}
+
+inline void check_count(int64_t have, int64_t want) {
+  if (have != want) invalid("have " + std::to_string(have) + " values, want " + std::to_string(want));
+}
+
+// A tensor over the caller's memory, for copying only.
+inline at::Tensor borrow(const void *data, at::IntArrayRef shape, at::ScalarType type = at::kFloat) {
+  return at::from_blob(const_cast<void *>(data), shape, at::TensorOptions().dtype(type));
+}
+
+// The precision of nln_set_precision, as far as it is not libtorch's to know.
+bool bfloat16();
+
+// convolve and linear compute in that precision; results are float32.
+at::Tensor convolve(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b, int64_t stride, int64_t padding);
+at::Tensor linear(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b);
+
+// cuda_devices returns the CUDA devices as members of a JSON array, "" without any.
+std::string cuda_devices();
+
 // The tensor of an optional argument, undefined for NULL.
 inline at::Tensor or_none(nln_tensor *t) { return t ? t->t : at::Tensor(); }
 

@@ -150,7 +150,7 @@ void check_kernel(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b)
 // bordered is what conv2x2 computes, out of libtorch's operations.
 at::Tensor bordered(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b, bool before) {
   const int64_t first = before, last = !before;
-  return at::conv2d(at::constant_pad_nd(x, {first, last, first, last}, 0), w, b);
+  return convolve(at::constant_pad_nd(x, {first, last, first, last}, 0), w, b, 1, 0);
 }
 
 bool records(const at::Tensor &x) { return at::GradMode::is_enabled() && x.requires_grad(); }
@@ -168,7 +168,7 @@ nln_status nln_conv_pool(nln_tensor *x, nln_tensor *w, nln_tensor *b, nln_tensor
   return make("conv2d and pool", out, [&] {
     check_halves(x->t);
     check_kernel(x->t, w->t, b->t);
-    if (on_cpu(x->t) && x->t.size(1) <= blocks::kMaxChannels)
+    if (on_cpu(x->t) && !bfloat16() && x->t.size(1) <= blocks::kMaxChannels)
       return ConvPool::apply(x->t, w->t, b->t, records(x->t) || records(w->t) || records(b->t));
     return can_convolve(x->t, w->t, 1) ? conv2x2_pool(x->t, w->t, b->t) : reference(bordered(x->t, w->t, b->t, false));
   });

@@ -369,7 +369,7 @@ bool fits(const at::Tensor &x, int64_t filters, int64_t scale) {
 }  // namespace
 
 bool can_convolve(const at::Tensor &x, const at::Tensor &w, int64_t scale) {
-  return x.device().is_cpu() && x.scalar_type() == at::kFloat && x.numel() > 0 && w.numel() > 0 && fits(x, w.size(0), scale);
+  return x.device().is_cpu() && x.scalar_type() == at::kFloat && !bfloat16() && x.numel() > 0 && w.numel() > 0 && fits(x, w.size(0), scale);
 }
 
 at::Tensor conv2x2(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b, bool before, bool relu) {

@@ -14,7 +14,19 @@ at::Tensor channels_last(const at::Tensor &w) {
   return w.to(w.options(), /*non_blocking=*/false, /*copy=*/true, at::MemoryFormat::ChannelsLast);
 }
 
+// half rounds the factors of a product where the precision asks for it.
+at::Tensor half(const at::Tensor &t) { return t.defined() ? t.to(at::kBFloat16) : t; }
+
 }  // namespace
+
+at::Tensor nln::convolve(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b, int64_t stride, int64_t padding) {
+  if (bfloat16()) return at::conv2d(half(x), channels_last(half(w)), half(b), stride, padding).to(at::kFloat);
+  return at::conv2d(x, x.device().is_cpu() ? channels_last(w) : w, b, stride, padding);
+}
+
+at::Tensor nln::linear(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b) {
+  return bfloat16() ? at::linear(half(x), half(w), half(b)).to(at::kFloat) : at::linear(x, w, b);
+}
 
 nln_status nln_add(nln_tensor *a, nln_tensor *b, nln_tensor **out) {
   return make("add", out, [&] { return at::add(a->t, b->t); });
@@ -109,10 +121,10 @@ nln_status nln_matmul(nln_tensor *a, nln_tensor *b, nln_tensor **out) {
   return make("matmul", out, [&] { return at::matmul(a->t, b->t); });
 }
 nln_status nln_linear(nln_tensor *x, nln_tensor *w, nln_tensor *b, nln_tensor **out) {
-  return make("linear", out, [&] { return at::linear(x->t, w->t, or_none(b)); });
+  return make("linear", out, [&] { return linear(x->t, w->t, or_none(b)); });
 }
 nln_status nln_conv2d(nln_tensor *x, nln_tensor *w, nln_tensor *b, int64_t stride, int64_t padding, nln_tensor **out) {
-  return make("conv2d", out, [&] { return at::conv2d(x->t, channels_last(w->t), or_none(b), stride, padding); });
+  return make("conv2d", out, [&] { return convolve(x->t, w->t, or_none(b), stride, padding); });
 }
 nln_status nln_conv_transpose2d(nln_tensor *x, nln_tensor *w, nln_tensor *b, int64_t stride, int64_t padding, nln_tensor **out) {
   return make("transposed conv2d", out, [&] { return at::conv_transpose2d(x->t, w->t, or_none(b), stride, padding); });

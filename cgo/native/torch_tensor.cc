@@ -15,24 +15,6 @@ using namespace nln;
 
 namespace {
 
-int64_t product(const int64_t *shape, int32_t ndim) {
-  int64_t n = 1;
-  for (int32_t i = 0; i < ndim; i++) {
-    if (shape[i] < 0) invalid("negative size in shape " + c10::str(sizes(shape, ndim)));
-    if (__builtin_mul_overflow(n, shape[i], &n)) invalid("shape too large: " + c10::str(sizes(shape, ndim)));
-  }
-  return n;
-}
-
-void check_count(int64_t have, int64_t want) {
-  if (have != want) invalid("have " + std::to_string(have) + " values, want " + std::to_string(want));
-}
-
-// A tensor over the caller's memory, for copying only.
-at::Tensor borrow(const float *data, at::IntArrayRef shape) {
-  return at::from_blob(const_cast<float *>(data), shape, at::TensorOptions().dtype(at::kFloat));
-}
-
 std::string quoted(const std::string &s) {
   std::string q = "\"";
   for (char c : s) {
@@ -76,6 +58,7 @@ std::string torch_info() {
   s += ",\"blas\":" + quoted(config_line("BLAS_INFO="));
   s += ",\"onednn\":" + quoted(config_line("Intel(R) MKL-DNN"));
   s += std::string(",\"cuda\":") + (at::hasCUDA() ? "true" : "false");
+  s += ",\"devices\":[" + cuda_devices() + "]";
   return s;
 }
 

@@ -26,7 +26,6 @@ import "C"
 
 import (
 	"errors"
-	"fmt"
 	"runtime"
 	"sync/atomic"
 	"unsafe"
@@ -70,22 +69,6 @@ func BLASKernels() string { return core.BLASKernels() }
 
 // LiveHandles returns how many objects of the native core exist, for tests.
 func LiveHandles() int { return core.LiveHandles() }
-
-// A Device is where a tensor's memory lies and its operations run.
-type Device int32
-
-// CPU is the host.
-const CPU = Device(C.NLN_CPU)
-
-// CUDA returns the i'th CUDA device.
-func CUDA(i int) Device { return Device(i) }
-
-func (d Device) String() string {
-	if d == CPU {
-		return "cpu"
-	}
-	return fmt.Sprintf("cuda:%d", int(d))
-}
 
 // A Scope owns the tensors made in it. It is for one goroutine at a time; two
 // scopes may be used at the same time.
@@ -144,7 +127,8 @@ next:
 	s.live = kept
 }
 
-// A Tensor is an array of float32 values. It is invalid after the Close of its
+// A Tensor is an array of float32 values; those of FromBytes and FromIDs, and the
+// ids of a search, hold what their name says, for the few methods that take such. It is invalid after the Close of its
 // scope. Operations return new tensors of the same scope.
 type Tensor struct {
 	s *Scope
@@ -152,9 +136,12 @@ type Tensor struct {
 }
 
 // made registers what a call of the core stored in p.
-func (s *Scope) made(st C.nln_status, p *C.nln_tensor) *Tensor {
+func (s *Scope) made(st C.nln_status, p *C.nln_tensor) *Tensor { return s.held(statusError(st), p) }
+
+// held registers p, unless err says that the call that was to make it failed.
+func (s *Scope) held(err error, p *C.nln_tensor) *Tensor {
 	t := &Tensor{s: s}
-	if err := statusError(st); err != nil {
+	if err != nil {
 		s.Fail(err)
 		return t
 	}

@@ -2,7 +2,7 @@
 
 #include "stubs.h"
 
-static void *fn[86];
+static void *fn[110];
 
 const char *const nln_stub_names[] = {
     "nln_abi_version",
@@ -10,6 +10,17 @@ const char *const nln_stub_names[] = {
     "nln_info",
     "nln_live_handles",
     "nln_message_free",
+    "nln_device_count",
+    "nln_set_precision",
+    "nln_stream_new",
+    "nln_stream_free",
+    "nln_stream_enter",
+    "nln_stream_leave",
+    "nln_stream_wait",
+    "nln_graph_begin",
+    "nln_graph_end",
+    "nln_graph_replay",
+    "nln_graph_free",
     "nln_tensor_free",
     "nln_tensor_from_f32",
     "nln_tensor_full",
@@ -19,6 +30,11 @@ const char *const nln_stub_names[] = {
     "nln_tensor_alias",
     "nln_tensor_detach",
     "nln_tensor_set_requires_grad",
+    "nln_tensor_assign",
+    "nln_tensor_from_u8",
+    "nln_tensor_from_i64",
+    "nln_tensor_copy_to_i64",
+    "nln_tensor_staging",
     "nln_generator_new",
     "nln_generator_free",
     "nln_randn",
@@ -73,6 +89,14 @@ const char *const nln_stub_names[] = {
     "nln_script_load",
     "nln_script_free",
     "nln_script_forward",
+    "nln_take_rows",
+    "nln_scale_images",
+    "nln_mean_abs_rows",
+    "nln_prefix_means",
+    "nln_near_new",
+    "nln_near_free",
+    "nln_near_search",
+    "nln_near_all",
     "nln_index_new",
     "nln_index_free",
     "nln_index_size",
@@ -118,401 +142,518 @@ void nln_message_free(char *message) {
   if (fn[4]) ((void (*)(char *))fn[4])(message);
 }
 
+nln_status nln_device_count(int32_t *count) {
+  if (!fn[5]) return nln_stub_not_loaded();
+  return ((nln_status (*)(int32_t *))fn[5])(count);
+}
+
+nln_status nln_set_precision(int32_t precision) {
+  if (!fn[6]) return nln_stub_not_loaded();
+  return ((nln_status (*)(int32_t))fn[6])(precision);
+}
+
+nln_status nln_stream_new(int32_t device, nln_stream **out) {
+  if (!fn[7]) return nln_stub_not_loaded();
+  return ((nln_status (*)(int32_t, nln_stream **))fn[7])(device, out);
+}
+
+void nln_stream_free(nln_stream *s) {
+  if (fn[8]) ((void (*)(nln_stream *))fn[8])(s);
+}
+
+nln_status nln_stream_enter(nln_stream *s) {
+  if (!fn[9]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_stream *))fn[9])(s);
+}
+
+nln_status nln_stream_leave(nln_stream *s) {
+  if (!fn[10]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_stream *))fn[10])(s);
+}
+
+nln_status nln_stream_wait(nln_stream *s) {
+  if (!fn[11]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_stream *))fn[11])(s);
+}
+
+nln_status nln_graph_begin(nln_stream *s, nln_graph **out) {
+  if (!fn[12]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_stream *, nln_graph **))fn[12])(s, out);
+}
+
+nln_status nln_graph_end(nln_graph *g) {
+  if (!fn[13]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_graph *))fn[13])(g);
+}
+
+nln_status nln_graph_replay(nln_graph *g) {
+  if (!fn[14]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_graph *))fn[14])(g);
+}
+
+void nln_graph_free(nln_graph *g) {
+  if (fn[15]) ((void (*)(nln_graph *))fn[15])(g);
+}
+
 void nln_tensor_free(nln_tensor *t) {
-  if (fn[5]) ((void (*)(nln_tensor *))fn[5])(t);
+  if (fn[16]) ((void (*)(nln_tensor *))fn[16])(t);
 }
 
 nln_status nln_tensor_from_f32(const float *data, int64_t n, const int64_t *shape, int32_t ndim, int32_t device, nln_tensor **out) {
-  if (!fn[6]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const float *, int64_t, const int64_t *, int32_t, int32_t, nln_tensor **))fn[6])(data, n, shape, ndim, device, out);
+  if (!fn[17]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const float *, int64_t, const int64_t *, int32_t, int32_t, nln_tensor **))fn[17])(data, n, shape, ndim, device, out);
 }
 
 nln_status nln_tensor_full(float value, const int64_t *shape, int32_t ndim, int32_t device, nln_tensor **out) {
-  if (!fn[7]) return nln_stub_not_loaded();
-  return ((nln_status (*)(float, const int64_t *, int32_t, int32_t, nln_tensor **))fn[7])(value, shape, ndim, device, out);
+  if (!fn[18]) return nln_stub_not_loaded();
+  return ((nln_status (*)(float, const int64_t *, int32_t, int32_t, nln_tensor **))fn[18])(value, shape, ndim, device, out);
 }
 
 nln_status nln_tensor_copy_to_f32(nln_tensor *t, float *dst, int64_t n) {
-  if (!fn[8]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, float *, int64_t))fn[8])(t, dst, n);
+  if (!fn[19]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, float *, int64_t))fn[19])(t, dst, n);
 }
 
 nln_status nln_tensor_assign_f32(nln_tensor *t, const float *data, int64_t n) {
-  if (!fn[9]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, const float *, int64_t))fn[9])(t, data, n);
+  if (!fn[20]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, const float *, int64_t))fn[20])(t, data, n);
 }
 
 nln_status nln_tensor_shape(nln_tensor *t, int64_t *dims, int32_t cap, int32_t *ndim) {
-  if (!fn[10]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, int64_t *, int32_t, int32_t *))fn[10])(t, dims, cap, ndim);
+  if (!fn[21]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, int64_t *, int32_t, int32_t *))fn[21])(t, dims, cap, ndim);
 }
 
 nln_status nln_tensor_alias(nln_tensor *t, nln_tensor **out) {
-  if (!fn[11]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[11])(t, out);
+  if (!fn[22]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[22])(t, out);
 }
 
 nln_status nln_tensor_detach(nln_tensor *t, nln_tensor **out) {
-  if (!fn[12]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[12])(t, out);
+  if (!fn[23]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[23])(t, out);
 }
 
 nln_status nln_tensor_set_requires_grad(nln_tensor *t, int32_t requires_grad) {
-  if (!fn[13]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, int32_t))fn[13])(t, requires_grad);
+  if (!fn[24]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, int32_t))fn[24])(t, requires_grad);
+}
+
+nln_status nln_tensor_assign(nln_tensor *t, nln_tensor *x) {
+  if (!fn[25]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *))fn[25])(t, x);
+}
+
+nln_status nln_tensor_from_u8(const uint8_t *data, int64_t n, const int64_t *shape, int32_t ndim, int32_t device, nln_tensor **out) {
+  if (!fn[26]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const uint8_t *, int64_t, const int64_t *, int32_t, int32_t, nln_tensor **))fn[26])(data, n, shape, ndim, device, out);
+}
+
+nln_status nln_tensor_from_i64(const int64_t *data, int64_t n, const int64_t *shape, int32_t ndim, int32_t device, nln_tensor **out) {
+  if (!fn[27]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const int64_t *, int64_t, const int64_t *, int32_t, int32_t, nln_tensor **))fn[27])(data, n, shape, ndim, device, out);
+}
+
+nln_status nln_tensor_copy_to_i64(nln_tensor *t, int64_t *dst, int64_t n) {
+  if (!fn[28]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, int64_t *, int64_t))fn[28])(t, dst, n);
+}
+
+nln_status nln_tensor_staging(int32_t dtype, const int64_t *shape, int32_t ndim, void **data, nln_tensor **out) {
+  if (!fn[29]) return nln_stub_not_loaded();
+  return ((nln_status (*)(int32_t, const int64_t *, int32_t, void **, nln_tensor **))fn[29])(dtype, shape, ndim, data, out);
 }
 
 nln_status nln_generator_new(uint64_t seed, int32_t device, nln_generator **out) {
-  if (!fn[14]) return nln_stub_not_loaded();
-  return ((nln_status (*)(uint64_t, int32_t, nln_generator **))fn[14])(seed, device, out);
+  if (!fn[30]) return nln_stub_not_loaded();
+  return ((nln_status (*)(uint64_t, int32_t, nln_generator **))fn[30])(seed, device, out);
 }
 
 void nln_generator_free(nln_generator *g) {
-  if (fn[15]) ((void (*)(nln_generator *))fn[15])(g);
+  if (fn[31]) ((void (*)(nln_generator *))fn[31])(g);
 }
 
 nln_status nln_randn(nln_generator *g, const int64_t *shape, int32_t ndim, int32_t device, nln_tensor **out) {
-  if (!fn[16]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_generator *, const int64_t *, int32_t, int32_t, nln_tensor **))fn[16])(g, shape, ndim, device, out);
+  if (!fn[32]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_generator *, const int64_t *, int32_t, int32_t, nln_tensor **))fn[32])(g, shape, ndim, device, out);
 }
 
 nln_status nln_uniform(nln_generator *g, float lo, float hi, const int64_t *shape, int32_t ndim, int32_t device, nln_tensor **out) {
-  if (!fn[17]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_generator *, float, float, const int64_t *, int32_t, int32_t, nln_tensor **))fn[17])(g, lo, hi, shape, ndim, device, out);
+  if (!fn[33]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_generator *, float, float, const int64_t *, int32_t, int32_t, nln_tensor **))fn[33])(g, lo, hi, shape, ndim, device, out);
 }
 
 nln_status nln_add(nln_tensor *a, nln_tensor *b, nln_tensor **out) {
-  if (!fn[18]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[18])(a, b, out);
+  if (!fn[34]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[34])(a, b, out);
 }
 
 nln_status nln_sub(nln_tensor *a, nln_tensor *b, nln_tensor **out) {
-  if (!fn[19]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[19])(a, b, out);
+  if (!fn[35]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[35])(a, b, out);
 }
 
 nln_status nln_mul(nln_tensor *a, nln_tensor *b, nln_tensor **out) {
-  if (!fn[20]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[20])(a, b, out);
+  if (!fn[36]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[36])(a, b, out);
 }
 
 nln_status nln_div(nln_tensor *a, nln_tensor *b, nln_tensor **out) {
-  if (!fn[21]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[21])(a, b, out);
+  if (!fn[37]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[37])(a, b, out);
 }
 
 nln_status nln_affine(nln_tensor *x, double scale, double shift, nln_tensor **out) {
-  if (!fn[22]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, double, double, nln_tensor **))fn[22])(x, scale, shift, out);
+  if (!fn[38]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, double, double, nln_tensor **))fn[38])(x, scale, shift, out);
 }
 
 nln_status nln_abs(nln_tensor *x, nln_tensor **out) {
-  if (!fn[23]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[23])(x, out);
+  if (!fn[39]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[39])(x, out);
 }
 
 nln_status nln_exp(nln_tensor *x, nln_tensor **out) {
-  if (!fn[24]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[24])(x, out);
-}
-
-nln_status nln_log(nln_tensor *x, nln_tensor **out) {
-  if (!fn[25]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[25])(x, out);
-}
-
-nln_status nln_sqrt(nln_tensor *x, nln_tensor **out) {
-  if (!fn[26]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[26])(x, out);
-}
-
-nln_status nln_square(nln_tensor *x, nln_tensor **out) {
-  if (!fn[27]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[27])(x, out);
-}
-
-nln_status nln_clamp(nln_tensor *x, double lo, double hi, nln_tensor **out) {
-  if (!fn[28]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, double, double, nln_tensor **))fn[28])(x, lo, hi, out);
-}
-
-nln_status nln_sigmoid(nln_tensor *x, nln_tensor **out) {
-  if (!fn[29]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[29])(x, out);
-}
-
-nln_status nln_tanh(nln_tensor *x, nln_tensor **out) {
-  if (!fn[30]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[30])(x, out);
-}
-
-nln_status nln_relu(nln_tensor *x, nln_tensor **out) {
-  if (!fn[31]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[31])(x, out);
-}
-
-nln_status nln_leaky_relu(nln_tensor *x, double slope, nln_tensor **out) {
-  if (!fn[32]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, double, nln_tensor **))fn[32])(x, slope, out);
-}
-
-nln_status nln_relu_in_place(nln_tensor *x, nln_tensor **out) {
-  if (!fn[33]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[33])(x, out);
-}
-
-nln_status nln_reshape(nln_tensor *x, const int64_t *shape, int32_t ndim, nln_tensor **out) {
-  if (!fn[34]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, const int64_t *, int32_t, nln_tensor **))fn[34])(x, shape, ndim, out);
-}
-
-nln_status nln_permute(nln_tensor *x, const int64_t *dims, int32_t ndim, nln_tensor **out) {
-  if (!fn[35]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, const int64_t *, int32_t, nln_tensor **))fn[35])(x, dims, ndim, out);
-}
-
-nln_status nln_flip(nln_tensor *x, const int64_t *dims, int32_t ndim, nln_tensor **out) {
-  if (!fn[36]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, const int64_t *, int32_t, nln_tensor **))fn[36])(x, dims, ndim, out);
-}
-
-nln_status nln_narrow(nln_tensor *x, int64_t dim, int64_t start, int64_t length, nln_tensor **out) {
-  if (!fn[37]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, int64_t, int64_t, int64_t, nln_tensor **))fn[37])(x, dim, start, length, out);
-}
-
-nln_status nln_cat(nln_tensor *const *xs, int32_t n, int64_t dim, nln_tensor **out) {
-  if (!fn[38]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *const *, int32_t, int64_t, nln_tensor **))fn[38])(xs, n, dim, out);
-}
-
-nln_status nln_pad2d(nln_tensor *x, int64_t left, int64_t right, int64_t top, int64_t bottom, nln_tensor **out) {
-  if (!fn[39]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, int64_t, int64_t, int64_t, int64_t, nln_tensor **))fn[39])(x, left, right, top, bottom, out);
-}
-
-nln_status nln_sum(nln_tensor *x, nln_tensor **out) {
   if (!fn[40]) return nln_stub_not_loaded();
   return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[40])(x, out);
 }
 
-nln_status nln_mean(nln_tensor *x, nln_tensor **out) {
+nln_status nln_log(nln_tensor *x, nln_tensor **out) {
   if (!fn[41]) return nln_stub_not_loaded();
   return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[41])(x, out);
 }
 
-nln_status nln_sum_dim(nln_tensor *x, int64_t dim, nln_tensor **out) {
+nln_status nln_sqrt(nln_tensor *x, nln_tensor **out) {
   if (!fn[42]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, int64_t, nln_tensor **))fn[42])(x, dim, out);
+  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[42])(x, out);
+}
+
+nln_status nln_square(nln_tensor *x, nln_tensor **out) {
+  if (!fn[43]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[43])(x, out);
+}
+
+nln_status nln_clamp(nln_tensor *x, double lo, double hi, nln_tensor **out) {
+  if (!fn[44]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, double, double, nln_tensor **))fn[44])(x, lo, hi, out);
+}
+
+nln_status nln_sigmoid(nln_tensor *x, nln_tensor **out) {
+  if (!fn[45]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[45])(x, out);
+}
+
+nln_status nln_tanh(nln_tensor *x, nln_tensor **out) {
+  if (!fn[46]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[46])(x, out);
+}
+
+nln_status nln_relu(nln_tensor *x, nln_tensor **out) {
+  if (!fn[47]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[47])(x, out);
+}
+
+nln_status nln_leaky_relu(nln_tensor *x, double slope, nln_tensor **out) {
+  if (!fn[48]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, double, nln_tensor **))fn[48])(x, slope, out);
+}
+
+nln_status nln_relu_in_place(nln_tensor *x, nln_tensor **out) {
+  if (!fn[49]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[49])(x, out);
+}
+
+nln_status nln_reshape(nln_tensor *x, const int64_t *shape, int32_t ndim, nln_tensor **out) {
+  if (!fn[50]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, const int64_t *, int32_t, nln_tensor **))fn[50])(x, shape, ndim, out);
+}
+
+nln_status nln_permute(nln_tensor *x, const int64_t *dims, int32_t ndim, nln_tensor **out) {
+  if (!fn[51]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, const int64_t *, int32_t, nln_tensor **))fn[51])(x, dims, ndim, out);
+}
+
+nln_status nln_flip(nln_tensor *x, const int64_t *dims, int32_t ndim, nln_tensor **out) {
+  if (!fn[52]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, const int64_t *, int32_t, nln_tensor **))fn[52])(x, dims, ndim, out);
+}
+
+nln_status nln_narrow(nln_tensor *x, int64_t dim, int64_t start, int64_t length, nln_tensor **out) {
+  if (!fn[53]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, int64_t, int64_t, int64_t, nln_tensor **))fn[53])(x, dim, start, length, out);
+}
+
+nln_status nln_cat(nln_tensor *const *xs, int32_t n, int64_t dim, nln_tensor **out) {
+  if (!fn[54]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *const *, int32_t, int64_t, nln_tensor **))fn[54])(xs, n, dim, out);
+}
+
+nln_status nln_pad2d(nln_tensor *x, int64_t left, int64_t right, int64_t top, int64_t bottom, nln_tensor **out) {
+  if (!fn[55]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, int64_t, int64_t, int64_t, int64_t, nln_tensor **))fn[55])(x, left, right, top, bottom, out);
+}
+
+nln_status nln_sum(nln_tensor *x, nln_tensor **out) {
+  if (!fn[56]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[56])(x, out);
+}
+
+nln_status nln_mean(nln_tensor *x, nln_tensor **out) {
+  if (!fn[57]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[57])(x, out);
+}
+
+nln_status nln_sum_dim(nln_tensor *x, int64_t dim, nln_tensor **out) {
+  if (!fn[58]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, int64_t, nln_tensor **))fn[58])(x, dim, out);
 }
 
 nln_status nln_mean_dim(nln_tensor *x, int64_t dim, nln_tensor **out) {
-  if (!fn[43]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, int64_t, nln_tensor **))fn[43])(x, dim, out);
+  if (!fn[59]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, int64_t, nln_tensor **))fn[59])(x, dim, out);
 }
 
 nln_status nln_matmul(nln_tensor *a, nln_tensor *b, nln_tensor **out) {
-  if (!fn[44]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[44])(a, b, out);
+  if (!fn[60]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[60])(a, b, out);
 }
 
 nln_status nln_linear(nln_tensor *x, nln_tensor *w, nln_tensor *b, nln_tensor **out) {
-  if (!fn[45]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor **))fn[45])(x, w, b, out);
+  if (!fn[61]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor **))fn[61])(x, w, b, out);
 }
 
 nln_status nln_conv2d(nln_tensor *x, nln_tensor *w, nln_tensor *b, int64_t stride, int64_t padding, nln_tensor **out) {
-  if (!fn[46]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, int64_t, int64_t, nln_tensor **))fn[46])(x, w, b, stride, padding, out);
+  if (!fn[62]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, int64_t, int64_t, nln_tensor **))fn[62])(x, w, b, stride, padding, out);
 }
 
 nln_status nln_conv_transpose2d(nln_tensor *x, nln_tensor *w, nln_tensor *b, int64_t stride, int64_t padding, nln_tensor **out) {
-  if (!fn[47]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, int64_t, int64_t, nln_tensor **))fn[47])(x, w, b, stride, padding, out);
+  if (!fn[63]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, int64_t, int64_t, nln_tensor **))fn[63])(x, w, b, stride, padding, out);
 }
 
 nln_status nln_max_pool2d(nln_tensor *x, int64_t size, int64_t stride, nln_tensor **out) {
-  if (!fn[48]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, int64_t, int64_t, nln_tensor **))fn[48])(x, size, stride, out);
+  if (!fn[64]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, int64_t, int64_t, nln_tensor **))fn[64])(x, size, stride, out);
 }
 
 nln_status nln_upsample2d(nln_tensor *x, int64_t factor, nln_tensor **out) {
-  if (!fn[49]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, int64_t, nln_tensor **))fn[49])(x, factor, out);
+  if (!fn[65]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, int64_t, nln_tensor **))fn[65])(x, factor, out);
 }
 
 nln_status nln_relu_pool(nln_tensor *x, nln_tensor **out) {
-  if (!fn[50]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[50])(x, out);
+  if (!fn[66]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[66])(x, out);
 }
 
 nln_status nln_conv_pool(nln_tensor *x, nln_tensor *w, nln_tensor *b, nln_tensor **out) {
-  if (!fn[51]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor **))fn[51])(x, w, b, out);
+  if (!fn[67]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor **))fn[67])(x, w, b, out);
 }
 
 nln_status nln_conv2x2(nln_tensor *x, nln_tensor *w, nln_tensor *b, int32_t before, int32_t relu, nln_tensor **out) {
-  if (!fn[52]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, int32_t, int32_t, nln_tensor **))fn[52])(x, w, b, before, relu, out);
+  if (!fn[68]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, int32_t, int32_t, nln_tensor **))fn[68])(x, w, b, before, relu, out);
 }
 
 nln_status nln_up_conv(nln_tensor *x, nln_tensor *w, nln_tensor *b, int32_t relu, nln_tensor **out) {
-  if (!fn[53]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, int32_t, nln_tensor **))fn[53])(x, w, b, relu, out);
+  if (!fn[69]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, int32_t, nln_tensor **))fn[69])(x, w, b, relu, out);
 }
 
 nln_status nln_batch_norm(nln_tensor *x, nln_tensor *weight, nln_tensor *bias, nln_tensor *running_mean, nln_tensor *running_var, int32_t training, double momentum, double eps, nln_tensor **out) {
-  if (!fn[54]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor *, int32_t, double, double, nln_tensor **))fn[54])(x, weight, bias, running_mean, running_var, training, momentum, eps, out);
+  if (!fn[70]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor *, int32_t, double, double, nln_tensor **))fn[70])(x, weight, bias, running_mean, running_var, training, momentum, eps, out);
 }
 
 nln_status nln_dropout(nln_tensor *x, double p, nln_generator *g, nln_tensor **out) {
-  if (!fn[55]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, double, nln_generator *, nln_tensor **))fn[55])(x, p, g, out);
+  if (!fn[71]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, double, nln_generator *, nln_tensor **))fn[71])(x, p, g, out);
 }
 
 nln_status nln_mse_loss(nln_tensor *x, nln_tensor *target, nln_tensor **out) {
-  if (!fn[56]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[56])(x, target, out);
+  if (!fn[72]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[72])(x, target, out);
 }
 
 nln_status nln_l1_loss(nln_tensor *x, nln_tensor *target, nln_tensor **out) {
-  if (!fn[57]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[57])(x, target, out);
+  if (!fn[73]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[73])(x, target, out);
 }
 
 nln_status nln_bce_with_logits_loss(nln_tensor *x, nln_tensor *target, nln_tensor **out) {
-  if (!fn[58]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[58])(x, target, out);
+  if (!fn[74]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[74])(x, target, out);
 }
 
 nln_status nln_grad(nln_tensor *loss, nln_tensor *const *params, int32_t n, int32_t keep_graph, nln_tensor **grads) {
-  if (!fn[59]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *const *, int32_t, int32_t, nln_tensor **))fn[59])(loss, params, n, keep_graph, grads);
+  if (!fn[75]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *const *, int32_t, int32_t, nln_tensor **))fn[75])(loss, params, n, keep_graph, grads);
 }
 
 nln_status nln_adam_new(nln_tensor *const *params, int32_t n, double lr, double beta1, double beta2, double eps, nln_adam **out) {
-  if (!fn[60]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *const *, int32_t, double, double, double, double, nln_adam **))fn[60])(params, n, lr, beta1, beta2, eps, out);
+  if (!fn[76]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *const *, int32_t, double, double, double, double, nln_adam **))fn[76])(params, n, lr, beta1, beta2, eps, out);
 }
 
 void nln_adam_free(nln_adam *a) {
-  if (fn[61]) ((void (*)(nln_adam *))fn[61])(a);
+  if (fn[77]) ((void (*)(nln_adam *))fn[77])(a);
 }
 
 nln_status nln_adam_step(nln_adam *a, nln_tensor *const *grads, int32_t n) {
-  if (!fn[62]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_adam *, nln_tensor *const *, int32_t))fn[62])(a, grads, n);
+  if (!fn[78]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_adam *, nln_tensor *const *, int32_t))fn[78])(a, grads, n);
 }
 
 nln_status nln_adam_state(nln_adam *a, int32_t i, nln_tensor **m, nln_tensor **v, int64_t *steps) {
-  if (!fn[63]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_adam *, int32_t, nln_tensor **, nln_tensor **, int64_t *))fn[63])(a, i, m, v, steps);
+  if (!fn[79]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_adam *, int32_t, nln_tensor **, nln_tensor **, int64_t *))fn[79])(a, i, m, v, steps);
 }
 
 nln_status nln_adam_set_steps(nln_adam *a, int32_t i, int64_t steps) {
-  if (!fn[64]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_adam *, int32_t, int64_t))fn[64])(a, i, steps);
+  if (!fn[80]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_adam *, int32_t, int64_t))fn[80])(a, i, steps);
 }
 
 nln_status nln_script_load(const char *path, int32_t device, nln_script **out) {
-  if (!fn[65]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const char *, int32_t, nln_script **))fn[65])(path, device, out);
+  if (!fn[81]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const char *, int32_t, nln_script **))fn[81])(path, device, out);
 }
 
 void nln_script_free(nln_script *s) {
-  if (fn[66]) ((void (*)(nln_script *))fn[66])(s);
+  if (fn[82]) ((void (*)(nln_script *))fn[82])(s);
 }
 
 nln_status nln_script_forward(nln_script *s, nln_tensor *x, nln_tensor **out) {
-  if (!fn[67]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_script *, nln_tensor *, nln_tensor **))fn[67])(s, x, out);
+  if (!fn[83]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_script *, nln_tensor *, nln_tensor **))fn[83])(s, x, out);
+}
+
+nln_status nln_take_rows(nln_tensor *x, nln_tensor *ids, nln_tensor **out) {
+  if (!fn[84]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[84])(x, ids, out);
+}
+
+nln_status nln_scale_images(nln_tensor *bytes, int32_t minmax, nln_tensor **out) {
+  if (!fn[85]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, int32_t, nln_tensor **))fn[85])(bytes, minmax, out);
+}
+
+nln_status nln_mean_abs_rows(nln_tensor *x, nln_tensor *table, nln_tensor *ids, nln_tensor **out) {
+  if (!fn[86]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor **))fn[86])(x, table, ids, out);
+}
+
+nln_status nln_prefix_means(nln_tensor *x, nln_tensor **out) {
+  if (!fn[87]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[87])(x, out);
+}
+
+nln_status nln_near_new(nln_tensor *vectors, nln_near **out) {
+  if (!fn[88]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_near **))fn[88])(vectors, out);
+}
+
+void nln_near_free(nln_near *x) {
+  if (fn[89]) ((void (*)(nln_near *))fn[89])(x);
+}
+
+nln_status nln_near_search(nln_near *x, nln_tensor *queries, int64_t k, nln_tensor **dist, nln_tensor **ids, nln_tensor **unsure) {
+  if (!fn[90]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_near *, nln_tensor *, int64_t, nln_tensor **, nln_tensor **, nln_tensor **))fn[90])(x, queries, k, dist, ids, unsure);
+}
+
+nln_status nln_near_all(nln_near *x, nln_tensor *queries, int64_t k, nln_tensor **dist, nln_tensor **ids) {
+  if (!fn[91]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_near *, nln_tensor *, int64_t, nln_tensor **, nln_tensor **))fn[91])(x, queries, k, dist, ids);
 }
 
 nln_status nln_index_new(int64_t dim, const char *factory, nln_index **out) {
-  if (!fn[68]) return nln_stub_not_loaded();
-  return ((nln_status (*)(int64_t, const char *, nln_index **))fn[68])(dim, factory, out);
+  if (!fn[92]) return nln_stub_not_loaded();
+  return ((nln_status (*)(int64_t, const char *, nln_index **))fn[92])(dim, factory, out);
 }
 
 void nln_index_free(nln_index *x) {
-  if (fn[69]) ((void (*)(nln_index *))fn[69])(x);
+  if (fn[93]) ((void (*)(nln_index *))fn[93])(x);
 }
 
 nln_status nln_index_size(nln_index *x, int64_t *dim, int64_t *count) {
-  if (!fn[70]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, int64_t *, int64_t *))fn[70])(x, dim, count);
+  if (!fn[94]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, int64_t *, int64_t *))fn[94])(x, dim, count);
 }
 
 nln_status nln_index_train(nln_index *x, const float *vectors, int64_t n) {
-  if (!fn[71]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const float *, int64_t))fn[71])(x, vectors, n);
+  if (!fn[95]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const float *, int64_t))fn[95])(x, vectors, n);
 }
 
 nln_status nln_index_kind(nln_index *x, const char **kind, int64_t *effort) {
-  if (!fn[72]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const char **, int64_t *))fn[72])(x, kind, effort);
+  if (!fn[96]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const char **, int64_t *))fn[96])(x, kind, effort);
 }
 
 nln_status nln_index_set_effort(nln_index *x, int64_t effort) {
-  if (!fn[73]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, int64_t))fn[73])(x, effort);
+  if (!fn[97]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, int64_t))fn[97])(x, effort);
 }
 
 nln_status nln_index_add(nln_index *x, const float *vectors, int64_t n) {
-  if (!fn[74]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const float *, int64_t))fn[74])(x, vectors, n);
+  if (!fn[98]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const float *, int64_t))fn[98])(x, vectors, n);
 }
 
 nln_status nln_index_search(nln_index *x, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids) {
-  if (!fn[75]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const float *, int64_t, int64_t, float *, int64_t *))fn[75])(x, queries, n, k, dist, ids);
+  if (!fn[99]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const float *, int64_t, int64_t, float *, int64_t *))fn[99])(x, queries, n, k, dist, ids);
 }
 
 nln_status nln_index_vectors(nln_index *x, const float **vectors) {
-  if (!fn[76]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const float **))fn[76])(x, vectors);
+  if (!fn[100]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const float **))fn[100])(x, vectors);
 }
 
 nln_status nln_index_write(nln_index *x, const char *path) {
-  if (!fn[77]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const char *))fn[77])(x, path);
+  if (!fn[101]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const char *))fn[101])(x, path);
 }
 
 nln_status nln_index_read(const char *path, nln_index **out) {
-  if (!fn[78]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const char *, nln_index **))fn[78])(path, out);
+  if (!fn[102]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const char *, nln_index **))fn[102])(path, out);
 }
 
 nln_status nln_search_levels(char **names) {
-  if (!fn[79]) return nln_stub_not_loaded();
-  return ((nln_status (*)(char **))fn[79])(names);
+  if (!fn[103]) return nln_stub_not_loaded();
+  return ((nln_status (*)(char **))fn[103])(names);
 }
 
 nln_status nln_search_new(const float *vectors, int64_t n, int64_t dim, const char *level, nln_search **out) {
-  if (!fn[80]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const float *, int64_t, int64_t, const char *, nln_search **))fn[80])(vectors, n, dim, level, out);
+  if (!fn[104]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const float *, int64_t, int64_t, const char *, nln_search **))fn[104])(vectors, n, dim, level, out);
 }
 
 void nln_search_free(nln_search *s) {
-  if (fn[81]) ((void (*)(nln_search *))fn[81])(s);
+  if (fn[105]) ((void (*)(nln_search *))fn[105])(s);
 }
 
 nln_status nln_search_run(nln_search *s, const float *vectors, int64_t count, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids) {
-  if (!fn[82]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_search *, const float *, int64_t, const float *, int64_t, int64_t, float *, int64_t *))fn[82])(s, vectors, count, queries, n, k, dist, ids);
+  if (!fn[106]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_search *, const float *, int64_t, const float *, int64_t, int64_t, float *, int64_t *))fn[106])(s, vectors, count, queries, n, k, dist, ids);
 }
 
 nln_status nln_picture_version(char **version) {
-  if (!fn[83]) return nln_stub_not_loaded();
-  return ((nln_status (*)(char **))fn[83])(version);
+  if (!fn[107]) return nln_stub_not_loaded();
+  return ((nln_status (*)(char **))fn[107])(version);
 }
 
 nln_status nln_picture_size(const void *data, int64_t bytes, int32_t *channels, int64_t *rows, int64_t *columns) {
-  if (!fn[84]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const void *, int64_t, int32_t *, int64_t *, int64_t *))fn[84])(data, bytes, channels, rows, columns);
+  if (!fn[108]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const void *, int64_t, int32_t *, int64_t *, int64_t *))fn[108])(data, bytes, channels, rows, columns);
 }
 
 nln_status nln_picture_decode(const void *data, int64_t bytes, int32_t channels, int64_t rows, int64_t columns, uint8_t *pixels) {
-  if (!fn[85]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const void *, int64_t, int32_t, int64_t, int64_t, uint8_t *))fn[85])(data, bytes, channels, rows, columns, pixels);
+  if (!fn[109]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const void *, int64_t, int32_t, int64_t, int64_t, uint8_t *))fn[109])(data, bytes, channels, rows, columns, pixels);
 }
