@@ -7,6 +7,9 @@
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
+#include <torch/cuda.h>
+
+#include <optional>
 #endif
 
 using namespace nln;
@@ -15,7 +18,7 @@ using namespace nln;
 
 struct nln_stream : nln::Counted {
   at::Device device;
-  c10::optional<c10::cuda::CUDAStream> mine;  // none on the CPU
+  std::optional<c10::cuda::CUDAStream> mine;  // none on the CPU
   std::vector<c10::cuda::CUDAStream> before;  // that the thread left for it
   explicit nln_stream(at::Device d) : device(d) {
     if (!d.is_cpu()) mine = c10::cuda::getStreamFromPool(/*isHighPriority=*/false, d.index());
@@ -31,8 +34,7 @@ struct nln_graph : nln::Counted {
 
 std::string nln::cuda_devices() {
   std::string all;
-  if (!at::hasCUDA()) return all;
-  for (int i = 0; i < static_cast<int>(at::getNumGPUs()); i++) {
+  for (int i = 0; i < static_cast<int>(torch::cuda::device_count()); i++) {
     const cudaDeviceProp *p = at::cuda::getDeviceProperties(i);
     all += std::string(i ? "," : "") + "{\"name\":\"" + p->name + "\",\"bytes\":" + std::to_string(p->totalGlobalMem) +
            ",\"capability\":\"" + std::to_string(p->major) + "." + std::to_string(p->minor) + "\"}";

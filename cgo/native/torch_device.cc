@@ -3,6 +3,8 @@
 // operations, which run on any device, the CPU among them.
 #include "torch.h"
 
+#include <torch/cuda.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -51,7 +53,7 @@ void check_matrix(const at::Tensor &t, int64_t columns, const char *what) {
 bool nln::bfloat16() { return low_precision.load(std::memory_order_relaxed); }
 
 nln_status nln_device_count(int32_t *count) {
-  return run("devices", [&] { *count = at::hasCUDA() ? static_cast<int32_t>(at::getNumGPUs()) : 0; });
+  return run("devices", [&] { *count = static_cast<int32_t>(torch::cuda::device_count()); });
 }
 
 nln_status nln_set_precision(int32_t precision) {
@@ -165,7 +167,7 @@ Ranked rank(const at::Tensor &vectors, const at::Tensor &queries, const at::Tens
   const int64_t n = ids.size(0), c = ids.size(1), l = vectors.size(1);
   const at::Tensor v = at::index_select(vectors, 0, ids.reshape({-1})).view({n, c, l}).to(at::kDouble);
   const at::Tensor squared = at::sub(v, queries.to(at::kDouble).unsqueeze(1)).square_().sum(2);
-  const auto [dist, order] = at::sort(squared.sqrt().to(at::kFloat), c10::optional<bool>(true), 1, false);
+  const auto [dist, order] = at::sort(squared.sqrt().to(at::kFloat), /*stable=*/true, 1, false);
   const at::Tensor first = order.narrow(1, 0, k);
   return {dist.narrow(1, 0, k), at::gather(ids, 1, first), at::gather(squared, 1, first).amax(1)};
 }
