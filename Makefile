@@ -94,6 +94,10 @@ bench-check: bench-programs ## fails where a ratio is 15 % worse than the one ke
 	@hack/deps.sh --peers
 	@build/bin/compare -check $(BENCH)
 
+.PHONY: gpu-bundle
+gpu-bundle: deps ## makes build/gpu-bundle, to test and measure on a machine that has a GPU and no Go
+	@hack/gpu-bundle.sh
+
 .PHONY: ci
 ci: deps ## everything that must hold before a change is taken
 	@+hack/ci.sh
