@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/nlnctl/nlnctl/cgo/torch"
+	"github.com/nlnctl/nlnctl/engine"
 	"github.com/nlnctl/nlnctl/faissindex"
 	"github.com/nlnctl/nlnctl/internal/atomicfile"
 	"github.com/nlnctl/nlnctl/internal/mapped"
@@ -27,6 +28,11 @@ type Bundle struct {
 	Model    *models.Autoencoder
 	Index    *faissindex.Index
 	Scorer   *nln.Scorer // of Model and Index
+
+	// Engine computes the parts of Scorer's scores on the model's device; see UseEngine.
+	// Without one OnHost may say why there is none where one was asked for.
+	Engine *engine.Engine
+	OnHost error
 
 	// Held is what is kept of the calibration images, so that what is indexed can
 	// be changed later. Open leaves it where it is, see ReadHeld.
@@ -48,6 +54,9 @@ type Image struct{ Name, Class string }
 // a panic where a row is asked for. Close may be called again.
 func (b *Bundle) Close() error {
 	var errs []error
+	if b.Engine != nil {
+		errs = append(errs, b.Engine.Close())
+	}
 	if b.Model != nil {
 		errs = append(errs, b.Model.Close())
 	}
@@ -188,10 +197,16 @@ func (b *Bundle) fill(dir string) error {
 // against the manifest, during which it loads the native core. The tables stay in
 // their file, which is mapped: see package mapped for what that means to a
 // bundle that is changed while it is open. Where another has taken its place
-// meanwhile, that one is opened. The caller closes it.
+// meanwhile, that one is opened. On a CUDA device it has an engine where it can. The
+// caller closes it.
 func Open(path string, dev torch.Device) (*Bundle, error) {
+	return OpenOn(path, func() (torch.Device, error) { return dev, nil })
+}
+
+// OpenOn is Open on a device that is asked for once the core is loaded.
+func OpenOn(path string, device func() (torch.Device, error)) (*Bundle, error) {
 	for tries := 1; ; tries++ {
-		b, err := openFiles(path, dev)
+		b, err := openFiles(path, device)
 		if err == nil && b.stands(path) {
 			return b, nil
 		}
@@ -213,18 +228,52 @@ func (b *Bundle) stands(path string) bool {
 }
 
 // openFiles is Open once. Its bundle is to be closed, also after an error.
-func openFiles(path string, dev torch.Device) (*Bundle, error) {
+func openFiles(path string, device func() (torch.Device, error)) (*Bundle, error) {
 	loaded := make(chan error, 1)
 	go func() { loaded <- torch.Load() }()
 	b, err := readContents(path)
 	if e := <-loaded; e != nil {
-		err = e // it stands in the way of all bundles
-	} else if err != nil {
-		err = fmt.Errorf("bundle: %s: %w", path, err)
-	} else if err = b.assemble(path, dev); err != nil {
-		err = fmt.Errorf("bundle: %s: %w", path, err)
+		return b, e // it stands in the way of all bundles
 	}
-	return b, err
+	if err != nil {
+		return b, fmt.Errorf("bundle: %s: %w", path, err)
+	}
+	dev, err := device()
+	if err != nil {
+		return b, err
+	}
+	if err = b.assemble(path, dev); err == nil && dev != torch.CPU {
+		err = b.UseEngine()
+	}
+	if err != nil {
+		return b, fmt.Errorf("bundle: %s: %w", path, err)
+	}
+	return b, nil
+}
+
+// UseEngine has the parts of scores computed by an engine on the model's device. What
+// an engine is not for is computed by the host, with the model on its device, and the
+// exact search of FAISS on a CUDA device where the core has that; OnHost says why.
+func (b *Bundle) UseEngine() (err error) {
+	if kind := b.Index.Kind(); kind != faissindex.Exact {
+		b.OnHost = fmt.Errorf("the index is of kind %s, which is searched on the processor", kind)
+		return nil
+	}
+	b.Engine, err = engine.New(b.Scorer, engine.Options{})
+	if err == nil {
+		b.Scorer = b.Scorer.WithEngine(b.Engine)
+		return nil
+	}
+	if !errors.Is(err, engine.ErrUnable) {
+		return err
+	}
+	b.OnHost = err
+	if dev := b.Model.Device(); dev != torch.CPU {
+		if err := b.Index.UseGPU(int(dev)); err != nil && !errors.Is(err, torch.ErrUnsupported) {
+			return err
+		}
+	}
+	return nil
 }
 
 // readContents checks the files of a bundle and reads those that need no core.

@@ -125,12 +125,16 @@ const spare = 6
 func (x *Index) searchApproximate(ctx context.Context, queries []float32, k int, ids []int64, dist []float32) error {
 	dim, want := x.Dim(), min(k+spare, x.Len())
 	vectors := x.Vectors()
-	block := min(searchBlock, len(queries)/dim)
+	raw, most := x.raw, searchBlock
+	if x.gpu != nil {
+		raw, most = x.gpu, gpuBlock
+	}
+	block := min(most, len(queries)/dim)
 	found, squares := make([]int64, block*want), make([]float32, block*want)
 	var short []int // queries with too few
-	err := inBlocks(ctx, len(queries)/dim, searchBlock, func(lo, hi int) error {
+	err := inBlocks(ctx, len(queries)/dim, most, func(lo, hi int) error {
 		m := (hi - lo) * want
-		if err := x.raw.Search(queries[lo*dim:hi*dim], want, squares[:m], found[:m]); err != nil {
+		if err := raw.Search(queries[lo*dim:hi*dim], want, squares[:m], found[:m]); err != nil {
 			return err
 		}
 		for i := lo; i < hi; i++ {

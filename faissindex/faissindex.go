@@ -14,6 +14,7 @@ package faissindex
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -39,6 +40,8 @@ type Index struct {
 
 	mu     sync.Mutex     // guards packed, which the first of several searches makes
 	packed *search.Packed // nil before the first search
+
+	gpu *faiss.Index // a copy for Search; nil: it is done on the processor
 }
 
 // New returns an empty index of vectors of dim values. The caller closes it.
@@ -85,7 +88,7 @@ func (x *Index) Close() error {
 		x.packed.Close()
 		x.packed = nil
 	}
-	return x.raw.Close()
+	return errors.Join(x.offGPU(), x.raw.Close())
 }
 
 // Dim returns the length of each vector.
@@ -109,6 +112,9 @@ func (x *Index) Vectors() []float32 {
 func (x *Index) Add(_ context.Context, vectors []float32) error {
 	if err := x.check(vectors); err != nil {
 		return fmt.Errorf("faissindex: add: %w", err)
+	}
+	if x.gpu != nil {
+		return errors.New("faissindex: add: the index is on a GPU: add before that")
 	}
 	if err := x.raw.Add(vectors); err != nil {
 		return fmt.Errorf("faissindex: add: %w", err)
@@ -140,10 +146,14 @@ const (
 
 // Search finds the k nearest vectors of each query, or all of them when there
 // are fewer than k, nearest first; equal distances are ordered by id. An index of
-// an approximate kind may miss some of the nearest and give others for them. The
+// an approximate kind, or on a GPU, may miss some of the nearest and give others for them. The
 // first exact search after vectors were added packs them, once.
 func (x *Index) Search(ctx context.Context, queries []float32, k int, dst nln.Neighbors) (nln.Neighbors, error) {
-	return x.search(ctx, x.kind, queries, k, dst)
+	kind := x.kind
+	if x.gpu != nil {
+		kind = onGPU
+	}
+	return x.search(ctx, kind, queries, k, dst)
 }
 
 // SearchExact is the search of the exact kind, which misses none, whatever the
@@ -168,11 +178,7 @@ func (x *Index) search(ctx context.Context, kind Kind, queries []float32, k int,
 	dst.K = k
 	dst.IDs = slices.Grow(dst.IDs[:0], n*k)[:n*k]
 	dst.Dist = slices.Grow(dst.Dist[:0], n*k)[:n*k]
-	run := x.searchExact
-	if kind != Exact {
-		run = x.searchApproximate
-	}
-	if err := run(ctx, queries, k, dst.IDs, dst.Dist); err != nil {
+	if err := x.way(kind, k)(ctx, queries, k, dst.IDs, dst.Dist); err != nil {
 		return dst, fmt.Errorf("faissindex: search: %w", err)
 	}
 	return dst, nil

@@ -57,17 +57,22 @@ func (c Config) SpaceNames() []string {
 
 // Features stores what a network makes of x in dst; see nln.FeatureModel.
 func (m *Autoencoder) Features(ctx context.Context, network string, x dataset.Images, dst []float32) error {
-	var n chain
-	dim := m.cfg.Latent
-	switch network {
-	case NetworkQ:
-		n, dim = m.disc, m.cfg.qDim()
-	case NetworkFCon:
-		n = m.second
-	}
+	n, dim := m.network(network)
 	if n == nil {
 		return fmt.Errorf("models: features: model %s has no network %q", m.cfg.Arch, network)
 	}
 	f := func(p pass, x *torch.Tensor, _ dataset.Images) *torch.Tensor { return n.apply(p, x) }
 	return m.encodeWith(ctx, f, dim, x, dst)
+}
+
+// network returns a network that makes features and how many, nil if there is none of
+// the name.
+func (m *Autoencoder) network(name string) (chain, int) {
+	switch name {
+	case NetworkQ:
+		return m.disc, m.cfg.qDim()
+	case NetworkFCon:
+		return m.second, m.cfg.Latent
+	}
+	return nil, 0
 }

@@ -47,14 +47,21 @@ func (s *Scorer) scoreParts() want {
 // space returns a space that was kept.
 func (s *Scorer) space(name string) Space { return s.spaces[slices.Index(s.cfg.Spaces, name)] }
 
-// parts appends the parts of x, Config.Batch images at a time. first is the
+// parts appends the parts of x, Config.Batch images at a time, or all at once where an
+// engine computes them. first is the
 // number of x's first image in errors.
 func (s *Scorer) parts(ctx context.Context, first int, x dataset.Images, w want, dst Parts) (Parts, error) {
-	out, err := dst.shape(w.k, spaceNames(w.spaces))
-	if err != nil {
+	if err := checkImages(s.model.Shape(), first, x); err != nil {
 		return dst, err
 	}
-	if err := checkImages(s.model.Shape(), first, x); err != nil {
+	if s.engine != nil {
+		values := func(i int) dataset.Images { return x.Slice(i, i+1) }
+		return s.engineParts(ctx, first, x.N, w, dst, values, func(wanted Wanted, p Parts) ([]int, error) {
+			return s.engine.Parts(ctx, x, wanted, p)
+		})
+	}
+	out, err := dst.shape(w.k, spaceNames(w.spaces))
+	if err != nil {
 		return dst, err
 	}
 	b := s.buffers.Get().(*buffers)

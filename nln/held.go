@@ -61,7 +61,7 @@ func (s *Scorer) hold(ctx context.Context, calib dataset.Source) (*Held, error) 
 			rebuilt = rebuilt || f.Of == OfReconstruction
 		}
 	}
-	err := s.eachBatch(ctx, calib, s.imagesPerBatch(), "", func(first int, x dataset.Images) error {
+	err := s.eachBatch(ctx, calib, s.BatchImages(), "", func(first int, x dataset.Images) error {
 		if err := checkImages(s.Shape(), first, x); err != nil {
 			return err
 		}

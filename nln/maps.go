@@ -276,7 +276,7 @@ func (s *Scorer) calibratePixels(ctx context.Context, calib dataset.Source) erro
 	var maps []Map
 	most := min(mapsImages, max(1, mapsPixels/(s.Shape().H*s.Shape().W)))
 	every := (calib.Len() + most - 1) / most
-	err := s.eachBatch(ctx, calib, s.imagesPerBatch(), "maps", func(first int, x dataset.Images) error {
+	err := s.eachBatch(ctx, calib, s.BatchImages(), "maps", func(first int, x dataset.Images) error {
 		for i := range x.N {
 			if (first+i)%every > 0 {
 				continue

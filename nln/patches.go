@@ -159,5 +159,12 @@ func (s *Scorer) localPower() float64 {
 	return DefaultLocal().Power
 }
 
-// imagesPerBatch returns how many images make a batch of the model.
-func (s *Scorer) imagesPerBatch() int { return max(1, s.cfg.Batch/s.cfg.Patched.perImage()) }
+// BatchImages returns how many images it takes at a time to keep what computes busy:
+// as many as Config.Batch or an engine says, of the model's.
+func (s *Scorer) BatchImages() int {
+	n := s.cfg.Batch
+	if s.engine != nil {
+		n = s.engine.Images()
+	}
+	return max(1, n/s.cfg.Patched.perImage())
+}

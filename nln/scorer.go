@@ -30,6 +30,7 @@ type Scorer struct {
 	pixels      *Pixels // nil if not known
 	warnings    []string
 	buffers     *sync.Pool // of *buffers
+	engine      Engine     // nil: model and index compute parts
 }
 
 // newScorer returns a scorer without tables and calibration.
@@ -184,7 +185,14 @@ func (s *Scorer) partsAll(ctx context.Context, src dataset.Source, stage string)
 		return p, err
 	}
 	p = p.grow(src.Len()).Reset() // all the memory at once
-	err = s.eachBatch(ctx, src, s.imagesPerBatch(), stage, func(first int, x dataset.Images) (err error) {
+	if bytes, ok := src.(dataset.ByteSource); ok && s.TakesBytes() {
+		err = s.eachByteBatch(ctx, bytes, stage, func(first int, x dataset.Bytes) (err error) {
+			p, err = s.byteParts(ctx, first, x, w, p)
+			return err
+		})
+		return p, err
+	}
+	err = s.eachBatch(ctx, src, s.BatchImages(), stage, func(first int, x dataset.Images) (err error) {
 		p, err = s.pooledParts(ctx, first, x, w, p)
 		return err
 	})
@@ -197,7 +205,7 @@ func (s *Scorer) partsAll(ctx context.Context, src dataset.Source, stage string)
 func (s *Scorer) ScoreAll(ctx context.Context, src dataset.Source) iter.Seq2[Score, error] {
 	return func(yield func(Score, error) bool) {
 		var scores []Score
-		err := s.eachBatch(ctx, src, s.imagesPerBatch(), "", func(first int, x dataset.Images) (err error) {
+		err := s.eachBatch(ctx, src, s.BatchImages(), "", func(first int, x dataset.Images) (err error) {
 			if scores, err = s.score(ctx, first, x, scores[:0]); err != nil {
 				return err
 			}

@@ -183,6 +183,22 @@ func (x *Index) Vectors() ([]float32, error) {
 	return unsafe.Slice((*float32)(v), x.Len()*x.dim), nil
 }
 
+// OnGPU returns a copy of a flat index on a CUDA device, which the caller closes.
+// It is for Search. The error wraps ErrUnsupported where the index is of another
+// kind or the core was built without FAISS's GPU side.
+func (x *Index) OnGPU(device int) (*Index, error) {
+	if x.p == nil {
+		return nil, errClosed
+	}
+	defer runtime.KeepAlive(x)
+	g := &Index{dim: x.dim}
+	err := run(func() C.nln_status { return C.nln_index_on_gpu(x.p, C.int32_t(device), &g.p) })
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
 // Write stores the index in a file, which it replaces.
 func (x *Index) Write(path string) error {
 	if x.p == nil {

@@ -36,7 +36,7 @@ extern "C" {
 #endif
 
 /* Changes with every change of a signature or a meaning below. */
-#define NLN_ABI_VERSION 5
+#define NLN_ABI_VERSION 6
 
 enum {
   NLN_OK = 0,
@@ -334,6 +334,10 @@ NLN_API nln_status nln_index_search(nln_index *x, const float *queries, int64_t 
  * of a flat index, an HNSW graph over one, or one that refines by one.
  * NLN_UNSUPPORTED for an index that does not keep them so. */
 NLN_API nln_status nln_index_vectors(nln_index *x, const float **vectors);
+/* A copy of a flat index on a CUDA device, which is searched there and cannot be
+ * written. NLN_UNSUPPORTED for other kinds, and for a core built without
+ * NLN_FAISS_GPU=1. */
+NLN_API nln_status nln_index_on_gpu(nln_index *x, int32_t device, nln_index **out);
 NLN_API nln_status nln_index_write(nln_index *x, const char *path);
 NLN_API nln_status nln_index_read(const char *path, nln_index **out);
 

@@ -74,6 +74,7 @@ nln_status nln_graph_begin(nln_stream *s, nln_graph **out) {
     if (!s->mine) throw Error(NLN_UNSUPPORTED, "the CPU records no work");
     // Whatever is under way must not end up in the recording.
     s->mine->synchronize();
+    const c10::cuda::CUDAStreamGuard guard(*s->mine); // and its device, which is what is recorded
     *out = new nln_graph(*s->mine);
   });
 }
@@ -81,6 +82,7 @@ nln_status nln_graph_begin(nln_stream *s, nln_graph **out) {
 nln_status nln_graph_end(nln_graph *g) {
   return run("end of recording", [&] {
     g->recording = false;
+    const c10::cuda::CUDAStreamGuard guard(g->stream);
     g->graph.capture_end();
   });
 }

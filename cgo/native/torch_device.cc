@@ -228,8 +228,9 @@ nln_status nln_near_search(nln_near *x, nln_tensor *queries, int64_t k, nln_tens
       const at::Tensor error = square.sqrt().mul_(2 * x->longest).add_(x->longest * x->longest).mul_(unit);
       const at::Tensor bound = best.amax(1).to(at::kDouble).sub_(error).add_(square);
       // Not "less than", which NaN would pass. The distances are rounded: two that
-      // are equal then may differ here.
-      doubt = at::logical_not(at::lt(r.last.mul(1 + std::ldexp(1.0, -22)), bound)).to(at::kFloat);
+      // are equal then may differ here. Where float32 overflows it says nothing.
+      const at::Tensor sure = at::logical_and(at::lt(r.last.mul(1 + std::ldexp(1.0, -22)), bound), at::lt(error, 3e38 * unit));
+      doubt = at::logical_not(sure).to(at::kFloat);
     }
     auto hd = std::make_unique<nln_tensor>(r.dist), hi = std::make_unique<nln_tensor>(r.ids);
     *unsure = new nln_tensor(doubt);

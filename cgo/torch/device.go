@@ -6,6 +6,7 @@ package torch
 import "C"
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime"
@@ -188,4 +189,27 @@ func (g *Graph) Close() error {
 	C.nln_graph_free(g.p)
 	g.p = nil
 	return nil
+}
+
+// A CUDADevice is what is known of a CUDA device.
+type CUDADevice struct {
+	Name       string `json:"name"`
+	Bytes      int64  `json:"bytes"`      // of memory in all
+	Capability string `json:"capability"` // such as "9.0"
+}
+
+// CUDAInfo returns the CUDA devices in their order, none where the core was built
+// without what looks at them.
+func CUDAInfo() ([]CUDADevice, error) {
+	text, err := Info()
+	if err != nil {
+		return nil, err
+	}
+	var info struct {
+		Devices []CUDADevice `json:"devices"`
+	}
+	if err := json.Unmarshal(text, &info); err != nil {
+		return nil, fmt.Errorf("torch: what the core says of itself: %w", err)
+	}
+	return info.Devices, nil
 }

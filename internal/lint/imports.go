@@ -15,23 +15,25 @@ import (
 //
 // The order is that of docs/architecture.md: the command line on top, then
 // whole jobs, then the bundle, then models and indexes, then the algorithm, then
-// data. The native core is known to models and faissindex; a bundle is opened
+// data. The native core is known to models, engine and the indexes; a bundle is opened
 // onto one of its devices, and the command line reports on it and hands its
 // decoder to dataset, and buckets as well.
 var arrows = map[string][]string{
 	"cmd/nlnctl": {"cli"},
 	"cli": {
 		"experiment", "batch", "serve", "report", "bundle", "recipe",
-		"models", "faissindex", "nln", "dataset", "buckets", "cgo/torch", "cgo/pictures",
+		"models", "engine", "faissindex", "nln", "dataset", "buckets", "cgo/torch", "cgo/pictures",
 	},
 	"experiment": {"report", "recipe", "models", "faissindex", "nln", "dataset", "cgo/torch"},
 	"batch":      {"bundle", "models", "faissindex", "nln", "dataset", "buckets"},
 	"serve":      {"bundle", "models", "faissindex", "nln", "dataset"},
-	"bundle":     {"models", "faissindex", "nln", "dataset", "cgo/torch"},
+	"bundle":     {"models", "engine", "faissindex", "nln", "dataset", "cgo/torch"},
 	"report":     {"nln", "dataset"},
 	"recipe":     {"models", "faissindex", "nln", "dataset"},
 	"models":     {"cgo/torch", "nln", "dataset"},
+	"engine":     {"cgo/torch", "nln", "dataset"},
 	"faissindex": {"cgo/faiss", "cgo/search", "nln", "dataset"},
+	"torchindex": {"cgo/torch", "nln", "dataset"},
 	"cgo/torch":  {"cgo/internal"},
 	"cgo/faiss":  {"cgo/internal"},
 	"cgo/search": {"cgo/internal"},
@@ -47,13 +49,14 @@ var arrows = map[string][]string{
 	"deploy":       {"cli", "batch"}, // examples, checked against the program
 	"bench": {
 		"experiment", "batch", "serve", "report", "bundle", "recipe",
-		"models", "faissindex", "nln", "dataset", "cgo",
+		"models", "engine", "faissindex", "torchindex", "nln", "dataset", "cgo",
 	},
 }
 
 // testArrows says what test files may import beyond arrows.
 var testArrows = map[string][]string{
-	"faissindex": {"cgo/torch"}, // counts the core's live handles
+	"faissindex": {"cgo/torch"},            // counts the core's live handles
+	"engine":     {"models", "faissindex"}, // what it computes with
 }
 
 // pure are the folders that must build and test without a C compiler.

@@ -2,7 +2,7 @@
 
 #include "stubs.h"
 
-static void *fn[110];
+static void *fn[111];
 
 const char *const nln_stub_names[] = {
     "nln_abi_version",
@@ -106,6 +106,7 @@ const char *const nln_stub_names[] = {
     "nln_index_add",
     "nln_index_search",
     "nln_index_vectors",
+    "nln_index_on_gpu",
     "nln_index_write",
     "nln_index_read",
     "nln_search_levels",
@@ -614,46 +615,51 @@ nln_status nln_index_vectors(nln_index *x, const float **vectors) {
   return ((nln_status (*)(nln_index *, const float **))fn[100])(x, vectors);
 }
 
-nln_status nln_index_write(nln_index *x, const char *path) {
+nln_status nln_index_on_gpu(nln_index *x, int32_t device, nln_index **out) {
   if (!fn[101]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const char *))fn[101])(x, path);
+  return ((nln_status (*)(nln_index *, int32_t, nln_index **))fn[101])(x, device, out);
+}
+
+nln_status nln_index_write(nln_index *x, const char *path) {
+  if (!fn[102]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const char *))fn[102])(x, path);
 }
 
 nln_status nln_index_read(const char *path, nln_index **out) {
-  if (!fn[102]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const char *, nln_index **))fn[102])(path, out);
+  if (!fn[103]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const char *, nln_index **))fn[103])(path, out);
 }
 
 nln_status nln_search_levels(char **names) {
-  if (!fn[103]) return nln_stub_not_loaded();
-  return ((nln_status (*)(char **))fn[103])(names);
+  if (!fn[104]) return nln_stub_not_loaded();
+  return ((nln_status (*)(char **))fn[104])(names);
 }
 
 nln_status nln_search_new(const float *vectors, int64_t n, int64_t dim, const char *level, nln_search **out) {
-  if (!fn[104]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const float *, int64_t, int64_t, const char *, nln_search **))fn[104])(vectors, n, dim, level, out);
+  if (!fn[105]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const float *, int64_t, int64_t, const char *, nln_search **))fn[105])(vectors, n, dim, level, out);
 }
 
 void nln_search_free(nln_search *s) {
-  if (fn[105]) ((void (*)(nln_search *))fn[105])(s);
+  if (fn[106]) ((void (*)(nln_search *))fn[106])(s);
 }
 
 nln_status nln_search_run(nln_search *s, const float *vectors, int64_t count, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids) {
-  if (!fn[106]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_search *, const float *, int64_t, const float *, int64_t, int64_t, float *, int64_t *))fn[106])(s, vectors, count, queries, n, k, dist, ids);
+  if (!fn[107]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_search *, const float *, int64_t, const float *, int64_t, int64_t, float *, int64_t *))fn[107])(s, vectors, count, queries, n, k, dist, ids);
 }
 
 nln_status nln_picture_version(char **version) {
-  if (!fn[107]) return nln_stub_not_loaded();
-  return ((nln_status (*)(char **))fn[107])(version);
+  if (!fn[108]) return nln_stub_not_loaded();
+  return ((nln_status (*)(char **))fn[108])(version);
 }
 
 nln_status nln_picture_size(const void *data, int64_t bytes, int32_t *channels, int64_t *rows, int64_t *columns) {
-  if (!fn[108]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const void *, int64_t, int32_t *, int64_t *, int64_t *))fn[108])(data, bytes, channels, rows, columns);
+  if (!fn[109]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const void *, int64_t, int32_t *, int64_t *, int64_t *))fn[109])(data, bytes, channels, rows, columns);
 }
 
 nln_status nln_picture_decode(const void *data, int64_t bytes, int32_t channels, int64_t rows, int64_t columns, uint8_t *pixels) {
-  if (!fn[109]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const void *, int64_t, int32_t, int64_t, int64_t, uint8_t *))fn[109])(data, bytes, channels, rows, columns, pixels);
+  if (!fn[110]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const void *, int64_t, int32_t, int64_t, int64_t, uint8_t *))fn[110])(data, bytes, channels, rows, columns, pixels);
 }
