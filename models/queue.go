@@ -222,7 +222,7 @@ type plan struct {
 	images int
 	steps  int          // done
 	input  *torch.Owned // where the step finds its images or their numbers
-	draws  []*drawing      // what it draws, in order
+	draws  []*drawing   // what it draws, in order
 	graph  *torch.Graph // nil before it is recorded, and where nothing is
 	again  func() error // does the step; nil at first
 }

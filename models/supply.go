@@ -19,8 +19,8 @@ type supply interface {
 	close()
 }
 
-// residentBytes is the most that the pixels of a training may take on a device; those of
-// more images come batch by batch.
+// residentBytes is the most that the pixels of a training may take on a device, or of all
+// that are done at once; those of more images come batch by batch.
 const residentBytes = 8 << 30
 
 // stored are images that have 8-bit pixels, as dataset.Set and dataset.Patches.
@@ -36,7 +36,7 @@ func newSupply(t *trainer, stream *torch.Stream, epoch int) (supply, error) {
 	var x supply
 	var err error
 	set, ok := t.set.(stored)
-	if ok && set.Len()*set.Shape().Len() <= residentBytes && t.opt.way != stepGathers {
+	if ok && set.Len()*set.Shape().Len() <= t.room && t.opt.way != stepGathers {
 		x, err = newResident(t, stream, set)
 	} else {
 		x, err = newGathered(t, stream)

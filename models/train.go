@@ -129,6 +129,7 @@ type trainer struct {
 	adams []*groupAdam
 	noise func(step int) (noise, error)
 	steps stepper
+	room  int // bytes that the images may take on a device
 
 	step  int       // steps begun
 	told  int       // of these, those whose losses are known
@@ -191,7 +192,7 @@ func newTrainer(m *Autoencoder, set Images, opt Options) (*trainer, error) {
 	}
 	t := &trainer{m: m, set: set, opt: opt, batch: make([]float32, min(m.cfg.Batch, set.Len())*m.cfg.Shape.Len())}
 	t.res = Result{Steps: m.cfg.TotalSteps(set.Len()), Images: set.Len(), Device: m.dev.String(), Precision: torch.CurrentPrecision()}
-	t.noise = t.drawn
+	t.noise, t.room = t.drawn, residentBytes
 	t.steps = &atOnce{t: t}
 	if opt.way >= stepQueued || opt.way == byDevice && m.dev != torch.CPU {
 		q, err := newQueue(t)
