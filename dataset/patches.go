@@ -171,6 +171,19 @@ func (p *Patches) Gather(ids []int, dst []float32) Images {
 	return x
 }
 
+// Bytes stores the 8-bit pixels of the patches ids in dst, as [Set.Bytes] does with
+// images.
+func (p *Patches) Bytes(ids []int, dst []uint8) {
+	n := p.Shape().Len()
+	spare := make([]uint8, n)
+	for k, i := range ids {
+		p.pixels(p.cuts[i], dst[k*n:(k+1)*n], spare)
+	}
+}
+
+// Scaling returns how Gather converts.
+func (p *Patches) Scaling() Scale { return p.set.Scaling() }
+
 // pixels stores the pixels of a patch in dst; spare is as large.
 func (p *Patches) pixels(c cut, dst, spare []uint8) {
 	from, patch := p.set.Image(int(c.image)), p.grid.Patch
@@ -272,9 +285,8 @@ func (s *Set) WriteIdentity(w io.Writer) error {
 func (p *Patches) Set(ids []int) *Set {
 	n := p.Shape().Len()
 	s := &Set{Name: p.set.Name, Size: p.Shape(), Classes: p.set.Classes, Scale: p.set.Scale, Pix: make([]uint8, len(ids)*n)}
-	spare := make([]uint8, n)
-	for k, i := range ids {
-		p.pixels(p.cuts[i], s.Image(k), spare)
+	p.Bytes(ids, s.Pix)
+	for _, i := range ids {
 		s.Names = append(s.Names, p.Name(i))
 		if p.set.Labels != nil {
 			s.Labels = append(s.Labels, p.set.Labels[p.Source(i)])

@@ -128,6 +128,23 @@ func (s *Set) Gather(ids []int, dst []float32) Images {
 	return x
 }
 
+// Bytes stores the 8-bit pixels of the images ids in dst, which must have room for
+// them: what Gather scales.
+func (s *Set) Bytes(ids []int, dst []uint8) {
+	n := s.Size.Len()
+	for k, i := range ids {
+		copy(dst[k*n:(k+1)*n], s.Image(i))
+	}
+}
+
+// Scaling returns how Gather converts.
+func (s *Set) Scaling() Scale {
+	if s.Scale == "" {
+		return ScaleMinMax
+	}
+	return s.Scale
+}
+
 // Batches yields the images in order; see [Source].
 func (s *Set) Batches(size int) iter.Seq2[Images, error] {
 	if size < 1 {

@@ -37,7 +37,7 @@ func backboneCases(t *testing.T) (cases []struct {
 
 func openBackbone(t *testing.T) *Backbone {
 	t.Helper()
-	b, err := OpenBackbone("testdata/backbone.pt", torch.CPU)
+	b, err := OpenBackbone("testdata/backbone.pt", testDevice(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestBackboneGivesPyTorchsFeatures(t *testing.T) {
 		}
 		for i, row := range c.Features {
 			for j, want := range row {
-				if got := v[i*dim+j]; !(math.Abs(float64(got-want)) <= backboneTol) {
+				if got := v[i*dim+j]; !(math.Abs(float64(got-want)) <= onDevice(t, backboneTol)) {
 					t.Errorf("%v: image %d, feature %d: %v, want %v", shape, i, j, got, want)
 				}
 			}
@@ -102,7 +102,7 @@ func TestBackboneFeaturesInParts(t *testing.T) {
 				return
 			}
 			for j, want := range all[i*dim : (i+1)*dim] {
-				if math.Abs(float64(one[j]-want)) > backboneTol {
+				if math.Abs(float64(one[j]-want)) > onDevice(t, backboneTol) {
 					t.Errorf("image %d: feature %d is %v alone, %v among %d", i, j, one[j], want, n)
 				}
 			}
@@ -138,7 +138,7 @@ func TestBackboneErrors(t *testing.T) {
 		t.Errorf("closed: %v", err)
 	}
 	missing := filepath.Join(t.TempDir(), "net.pt")
-	if _, err := OpenBackbone(missing, torch.CPU); err == nil || !strings.Contains(err.Error(), "models: open backbone: torch: load script: "+missing) {
+	if _, err := OpenBackbone(missing, testDevice(t)); err == nil || !strings.Contains(err.Error(), "models: open backbone: torch: load script: "+missing) {
 		t.Errorf("missing: %v", err)
 	}
 }

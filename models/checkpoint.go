@@ -38,8 +38,10 @@ type lossState struct {
 func (a *groupAdam) momentM(p parameter) string { return "adam." + a.name + ".m." + p.name }
 func (a *groupAdam) momentV(p parameter) string { return "adam." + a.name + ".v." + p.name }
 
+// save stores the state after the last step, whose losses have been read.
 func (t *trainer) save() error {
-	f, err := t.m.file()
+	var f *safetensors.File
+	err := t.steps.within(func() (err error) { f, err = t.file(); return err })
 	if err != nil {
 		return fmt.Errorf("models: checkpoint: %w", err)
 	}
@@ -55,21 +57,30 @@ func (t *trainer) save() error {
 			return fmt.Errorf("models: checkpoint: %w", err)
 		}
 	}
+	if err := atomicfile.Write(t.opt.Checkpoint, f.Write); err != nil {
+		return fmt.Errorf("models: checkpoint: %w", err)
+	}
+	return nil
+}
+
+// file returns the weights and the moments.
+func (t *trainer) file() (*safetensors.File, error) {
+	f, err := t.m.file()
+	if err != nil {
+		return nil, err
+	}
 	for _, a := range t.adams {
 		for i, p := range a.params {
 			st, err := a.State(i)
 			if err != nil {
-				return fmt.Errorf("models: checkpoint: %w", err)
+				return nil, err
 			}
 			f.Tensors = append(f.Tensors,
 				safetensors.Tensor{Name: a.momentM(p), DType: safetensors.F32, Shape: p.Shape(), Data: safetensors.Bytes(st.M)},
 				safetensors.Tensor{Name: a.momentV(p), DType: safetensors.F32, Shape: p.Shape(), Data: safetensors.Bytes(st.V)})
 		}
 	}
-	if err := atomicfile.Write(t.opt.Checkpoint, f.Write); err != nil {
-		return fmt.Errorf("models: checkpoint: %w", err)
-	}
-	return nil
+	return f, nil
 }
 
 // resume goes on from the checkpoint if there is one.
@@ -116,6 +127,25 @@ func (t *trainer) restore(b []byte) error {
 	if total := t.m.cfg.TotalSteps(t.set.Len()); step > total {
 		return fmt.Errorf("%w: it has %d steps, %d are asked for", ErrOtherTraining, step, total)
 	}
+	if err := t.steps.within(func() error { return t.setFile(f, step) }); err != nil {
+		return err
+	}
+	var losses lossState
+	if err := json.Unmarshal([]byte(f.Metadata[lossesKey]), &losses); err != nil {
+		return fmt.Errorf("losses: %w", err)
+	}
+	if n := losses.Mean.Count; (n == 0) != (step == 0) || n > 0 && len(losses.Mean.Sums) == 0 {
+		return fmt.Errorf("losses: mean over %d steps of %d losses after step %d", n, len(losses.Mean.Sums), step)
+	}
+	t.step, t.told, t.first, t.mean = step, step, losses.First, losses.Mean
+	if note, ok := f.Metadata[noteKey]; ok && t.opt.Recall != nil {
+		return t.opt.Recall(note)
+	}
+	return nil
+}
+
+// setFile takes over the weights and the moments of a file, after so many steps.
+func (t *trainer) setFile(f *safetensors.File, steps int) error {
 	if err := t.m.set(f); err != nil {
 		return err
 	}
@@ -129,21 +159,10 @@ func (t *trainer) restore(b []byte) error {
 			if err != nil {
 				return err
 			}
-			if err := a.SetState(i, torch.AdamState{M: m.Floats32(), V: v.Floats32(), Steps: step}); err != nil {
+			if err := a.SetState(i, torch.AdamState{M: m.Floats32(), V: v.Floats32(), Steps: steps}); err != nil {
 				return err
 			}
 		}
-	}
-	var losses lossState
-	if err := json.Unmarshal([]byte(f.Metadata[lossesKey]), &losses); err != nil {
-		return fmt.Errorf("losses: %w", err)
-	}
-	if n := losses.Mean.Count; (n == 0) != (step == 0) || n > 0 && len(losses.Mean.Sums) == 0 {
-		return fmt.Errorf("losses: mean over %d steps of %d losses after step %d", n, len(losses.Mean.Sums), step)
-	}
-	t.step, t.first, t.mean = step, losses.First, losses.Mean
-	if note, ok := f.Metadata[noteKey]; ok && t.opt.Recall != nil {
-		return t.opt.Recall(note)
 	}
 	return nil
 }

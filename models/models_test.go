@@ -47,7 +47,7 @@ func configOfArch(t testing.TB, preset, arch string, shape dataset.Shape) Config
 
 func newModel(t testing.TB, c Config) *Autoencoder {
 	t.Helper()
-	m, err := New(c, torch.CPU)
+	m, err := New(c, testDevice(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestParameterCounts(t *testing.T) {
 		for i, arch := range archs {
 			cfg := configOfArch(t, "paper", arch, c.shape)
 			cfg.Filters, cfg.Norm = c.filters, c.norm
-			m, err := New(cfg, torch.CPU)
+			m, err := New(cfg, testDevice(t))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -190,7 +190,7 @@ func TestEverySizeTrainsAndScores(t *testing.T) {
 // apply runs one layer on values of the given shape.
 func apply(t *testing.T, l layer, v []float32, shape ...int) []float32 {
 	t.Helper()
-	s := torch.NewScope(torch.CPU)
+	s := torch.NewScope(testDevice(t))
 	defer s.Close()
 	out := l(pass{s: s}, s.FromFloats(v, shape...)).Floats()
 	if err := s.Err(); err != nil {
@@ -202,7 +202,7 @@ func apply(t *testing.T, l layer, v []float32, shape ...int) []float32 {
 // ones returns a layer made by mk with all weights 1 and no bias.
 func ones(t *testing.T, mk func(b *builder, name string, in, out int) layer) layer {
 	t.Helper()
-	b := &builder{dev: torch.CPU}
+	b := &builder{dev: testDevice(t)}
 	l := mk(b, "l", 1, 1)
 	t.Cleanup(func() {
 		for _, p := range b.params {
@@ -244,7 +244,7 @@ const convTol = 1e-5
 // The transposed convolution must be libtorch's own without its last row and column.
 func TestConvT2x2IsTheTransposedConvolution(t *testing.T) {
 	atEnd(t)
-	b := &builder{dev: torch.CPU, seed: 5}
+	b := &builder{dev: testDevice(t), seed: 5}
 	l := b.convTReLU2("l", 3, 4)
 	defer b.params[0].Close()
 	defer b.params[1].Close()
@@ -259,7 +259,7 @@ func TestConvT2x2IsTheTransposedConvolution(t *testing.T) {
 		return x.ConvTranspose2D(b.params[0].In(p.s), b.params[1].In(p.s), 1, 0).Narrow(2, 0, 5).Narrow(3, 0, 6).ReLU()
 	}, x, 2, 3, 5, 6)
 	for i := range want {
-		if math.Abs(float64(got[i]-want[i])) > convTol {
+		if math.Abs(float64(got[i]-want[i])) > onDevice(t, convTol) {
 			t.Fatalf("value %d = %v, want %v", i, got[i], want[i])
 		}
 	}
@@ -269,7 +269,7 @@ func TestConvT2x2IsTheTransposedConvolution(t *testing.T) {
 // shift; with the batch's statistics it normalises, and moves them.
 func TestNorm(t *testing.T) {
 	atEnd(t)
-	b := &builder{dev: torch.CPU}
+	b := &builder{dev: testDevice(t)}
 	l := b.norm("n", NormCode, 2)
 	for _, p := range b.params {
 		defer p.Close()
@@ -279,11 +279,11 @@ func TestNorm(t *testing.T) {
 	got := apply(t, l, []float32{1, -1}, 1, 2, 1, 1)
 	root := math.Sqrt(1.001)
 	for i, want := range []float64{2/root + 10, -3/root + 20} {
-		if math.Abs(float64(got[i])-want) > convTol {
+		if math.Abs(float64(got[i])-want) > onDevice(t, convTol) {
 			t.Errorf("channel %d = %v, want %v", i, got[i], want)
 		}
 	}
-	s := torch.NewScope(torch.CPU)
+	s := torch.NewScope(testDevice(t))
 	defer s.Close()
 	v := l(pass{s: s, batchStats: true}, s.FromFloats([]float32{1, 5, 3, 7}, 2, 2, 1, 1)).Floats()
 	if math.Abs(float64(v[0]-8)) > 1e-2 || math.Abs(float64(v[2]-12)) > 1e-2 {
@@ -364,7 +364,7 @@ func TestSaveLoad(t *testing.T) {
 	atEnd(t)
 	m := newModel(t, config(t, "code", color32))
 	b := weights(t, m)
-	l, err := Load(bytes.NewReader(b), torch.CPU)
+	l, err := Load(bytes.NewReader(b), testDevice(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -373,7 +373,7 @@ func TestSaveLoad(t *testing.T) {
 		t.Error("loaded model differs")
 	}
 	for n := 0; n < len(b); n += len(b)/50 + 1 {
-		if _, err := Load(bytes.NewReader(b[:n]), torch.CPU); err == nil {
+		if _, err := Load(bytes.NewReader(b[:n]), testDevice(t)); err == nil {
 			t.Fatalf("first %d bytes of %d: no error", n, len(b))
 		}
 	}
@@ -386,7 +386,7 @@ func TestSaveLoad(t *testing.T) {
 		if !bytes.Contains(b, []byte(c.old)) {
 			t.Fatalf("the file has no %s", c.old)
 		}
-		if _, err := Load(bytes.NewReader(bytes.ReplaceAll(b, []byte(c.old), []byte(c.new))), torch.CPU); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Load(bytes.NewReader(bytes.ReplaceAll(b, []byte(c.old), []byte(c.new))), testDevice(t)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s for %s: %v", c.new, c.old, err)
 		}
 	}
@@ -414,7 +414,7 @@ func TestBatchDoesNotMatter(t *testing.T) {
 				t.Fatal(err)
 			}
 			for j, v := range alone {
-				if w := z[i*m.LatentDim()+j]; math.Abs(float64(v-w)) > batchTol*(1+math.Abs(float64(w))) {
+				if w := z[i*m.LatentDim()+j]; math.Abs(float64(v-w)) > onDevice(t, batchTol)*(1+math.Abs(float64(w))) {
 					t.Fatalf("%s: latent %d of image %d is %v alone, %v in the batch", preset, j, i, v, w)
 				}
 			}

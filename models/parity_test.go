@@ -147,7 +147,7 @@ func TestTrainingMatchesPyTorch(t *testing.T) {
 					set.Pix = append(set.Pix, uint8(u*256))
 				}
 			}
-			tr, err := newTrainer(m, set, Options{})
+			tr, err := newTrainer(m, set, Options{way: stepAtOnce})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -162,9 +162,9 @@ func TestTrainingMatchesPyTorch(t *testing.T) {
 				tr.step++
 				losses = slices.DeleteFunc(losses, func(l Loss) bool { return strings.Contains(l.Name, "/") })
 				for i, want := range c.Losses[step] {
-					tol := parityLossTol * math.Abs(want)
+					tol := onDevice(t, parityLossTol) * math.Abs(want)
 					for _, spread := range c.LossSpread[:min(step+2, f.Steps)] { // it may break out a step sooner
-						tol = max(tol, parityLossTol*math.Abs(want)+paritySpread*spread[min(i, 1)])
+						tol = max(tol, onDevice(t, parityLossTol)*math.Abs(want)+paritySpread*spread[min(i, 1)])
 					}
 					if d := math.Abs(losses[i].Value - want); !(d <= tol) {
 						t.Fatalf("step %d: %s loss %v, PyTorch has %v", step+1, losses[i].Name, losses[i].Value, want)
@@ -192,9 +192,9 @@ func compareWeights(t *testing.T, m *Autoencoder, want map[string][]float64, eve
 			t.Errorf("%s: %d values, PyTorch has %d", p.name, len(v), len(w))
 			continue
 		}
-		tol := parityWeightTol + paritySpread*spread[0]
+		tol := onDevice(t, parityWeightTol) + paritySpread*spread[0]
 		if p.group != encoderGroup && p.group != decoderGroup {
-			tol = parityWeightTol + paritySpread*spread[1]
+			tol = onDevice(t, parityWeightTol) + paritySpread*spread[1]
 		}
 		for i := range w {
 			d := math.Abs(float64(v[i*every]) - w[i])
@@ -234,7 +234,7 @@ func TestGradientRouting(t *testing.T) {
 		}
 		m := newModel(t, cfg)
 		set := waves(6, m.Shape())
-		tr, err := newTrainer(m, set, Options{})
+		tr, err := newTrainer(m, set, Options{way: stepAtOnce})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -282,7 +282,7 @@ func snapshot(t *testing.T, m *Autoencoder) map[string]string {
 // stepOnly computes all losses and lets optimiser i step.
 func stepOnly(t *testing.T, tr *trainer, i int) {
 	t.Helper()
-	s := torch.NewGradScope(torch.CPU)
+	s := torch.NewGradScope(testDevice(t))
 	defer s.Close()
 	x := tr.set.Gather(identity(tr.set.Len()), make([]float32, tr.set.Len()*tr.set.Shape().Len()))
 	obj := tr.m.objectives(pass{s: s, noise: &fixedNoise{}}, s.FromFloats(x.Pix, x.N, x.C, x.H, x.W))
@@ -300,7 +300,7 @@ func encoderGradient(t *testing.T, m *Autoencoder, set *dataset.Set) []float32 {
 			own = append(own, p.Owned)
 		}
 	}
-	s := torch.NewGradScope(torch.CPU)
+	s := torch.NewGradScope(testDevice(t))
 	defer s.Close()
 	x := set.Gather(identity(set.Len()), make([]float32, len(set.Pix)))
 	obj := m.objectives(pass{s: s}, s.FromFloats(x.Pix, x.N, x.C, x.H, x.W))
@@ -350,7 +350,7 @@ func TestAEConEncoderGradient(t *testing.T) {
 
 func TestKL(t *testing.T) {
 	atEnd(t)
-	s := torch.NewScope(torch.CPU)
+	s := torch.NewScope(testDevice(t))
 	defer s.Close()
 	if v := kl(s.Full(0, 3, 2), s.Full(0, 3, 2)).Item(); v != 0 {
 		t.Errorf("KL of N(0, 1) = %v, want 0", v)

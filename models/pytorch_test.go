@@ -72,7 +72,7 @@ func TestPyTorchReadsTheWeights(t *testing.T) {
 			t.Fatalf("PyTorch has latents of %d models, want %d", len(theirs), len(cases))
 		}
 		for j, v := range slices.Concat(theirs[i]...) {
-			if w := float64(ours[i][j]); math.Abs(w-v) > readTol*(1+math.Abs(v)) {
+			if w := float64(ours[i][j]); math.Abs(w-v) > onDevice(t, readTol)*(1+math.Abs(v)) {
 				t.Errorf("%s with norm %s: value %d of the latents is %v, PyTorch has %v", c.arch, c.norm, j, w, v)
 				break
 			}

@@ -67,7 +67,7 @@ func TestErrorTermsFollowTheEquations(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if e, w := in.E(0, 3), sum/3; math.Abs(e-w) > spaceTol*w {
+				if e, w := in.E(0, 3), sum/3; math.Abs(e-w) > onDevice(t, spaceTol)*w {
 					t.Errorf("%s: image %d: error in space %s is %v, the equation gives %v", arch, i, space, e, w)
 				}
 			}

@@ -30,7 +30,7 @@ func BenchmarkTrainBesideBusyGoroutines(b *testing.B) {
 			cfg := config(b, "paper", grey28)
 			cfg.Batch, cfg.Steps = 128, 1
 			m, set := newModel(b, cfg), waves(512, grey28)
-			t, err := newTrainer(m, set, Options{})
+			t, err := newTrainer(m, set, Options{way: stepAtOnce})
 			if err != nil {
 				b.Fatal(err)
 			}

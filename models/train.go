@@ -1,6 +1,7 @@
 package models
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,9 +31,25 @@ type Options struct {
 	// as what Progress has gathered, and Recall gets it back where Train goes on.
 	Note   func() (string, error)
 	Recall func(note string) error
+
+	// For tests: how steps are done, and after how many of them a queue's losses are
+	// read.
+	way    way
+	window int
 }
 
-// Progress is how far a training is.
+// A way to do steps.
+type way int
+
+const (
+	byDevice    way = iota // at once on the CPU, else queued
+	stepAtOnce             // see type atOnce
+	stepQueued             // see type queue
+	stepGathers            // queued, with images that the host gathers
+)
+
+// Progress is how far a training is. On a device the losses of some steps are read
+// together, and Elapsed is spread evenly over these.
 type Progress struct {
 	Step, Steps int
 	Epoch       int           // of the step, from 1
@@ -58,6 +75,10 @@ type Result struct {
 	FirstLoss float64 `json:"first_loss"` // mean over the first epoch
 	LastLoss  float64 `json:"last_loss"`  // mean over the last epoch
 	Resumed   int     `json:"resumed_at_step,omitempty"`
+
+	Device    string          `json:"device,omitempty"`    // of the last run, such as "cpu" or "cuda:0"
+	Precision torch.Precision `json:"precision,omitempty"` // of the factors of products there
+	Together  int             `json:"together,omitempty"`  // trainings that shared the device, see TrainAll
 }
 
 // ErrDiverged is wrapped by Train's error when the loss is no longer a number.
@@ -67,20 +88,28 @@ var ErrDiverged = errors.New("the loss is no longer finite; try a smaller learni
 // its Config says: each epoch goes through a new random permutation of them, and
 // the last, smaller batch is kept. With Config.Whiten it then whitens the
 // latents, after the last checkpoint. Equal configurations and sets give equal
-// weights on one machine with one number of threads, also over a checkpoint.
+// weights on one device with one number of threads, also over a checkpoint.
+//
+// On a CUDA device the images, as 8-bit pixels, and all of the training stay there;
+// see the comment of type queue.
 //
 // When ctx ends, Train stores a checkpoint if it was given a place for it and
 // returns an error that wraps ctx.Err().
 func Train(ctx context.Context, m *Autoencoder, set Images, opt Options) (Result, error) {
-	t, err := newTrainer(m, set, opt)
+	t, err := openTrainer(m, set, opt)
 	if err != nil {
 		return Result{}, err
 	}
 	defer t.close()
-	if err := t.resume(); err != nil {
-		return Result{}, err
+	for t.step < t.res.Steps {
+		if err := ctx.Err(); err != nil {
+			return t.res, t.stop(err)
+		}
+		if err := t.advance(ctx); err != nil {
+			return t.res, err
+		}
 	}
-	return t.run(ctx)
+	return t.finish(ctx)
 }
 
 // Images are what Train learns from: a dataset.Set, or dataset.Patches of one.
@@ -98,12 +127,34 @@ type trainer struct {
 	set   Images
 	opt   Options
 	adams []*groupAdam
-	step  int       // steps done
-	perm  []int     // order of the images in the current epoch
+	noise func(step int) (noise, error)
+	steps stepper
+	room  int // bytes that the images may take on a device
+
+	step  int       // steps begun
+	told  int       // of these, those whose losses are known
 	mean  epochMean // of the losses in the current epoch
 	first float64   // mean of the first loss over the first epoch
 	batch []float32 // pixels of one batch
-	noise func(step int) (noise, error)
+
+	res     Result
+	start   time.Time
+	saved   time.Time
+	elapsed time.Duration // from start to when losses were last read
+	seen    int           // images in the steps of this run
+}
+
+// A stepper does the steps of a trainer.
+type stepper interface {
+	// within calls f where steps may begin and the weights be read and set.
+	within(f func() error) error
+	// begin does the trainer's next step, or puts it into a device's queue.
+	begin() error
+	// due says whether losses are to be read before the next step.
+	due() bool
+	// losses waits for the steps begun, and returns the losses of those not told yet.
+	losses() ([][]Loss, error)
+	close() error
 }
 
 // groupAdam is an optimiser and what it moves.
@@ -112,6 +163,21 @@ type groupAdam struct {
 	*torch.Adam
 	params []parameter
 	owned  []*torch.Owned
+}
+
+// openTrainer returns a trainer that goes on from its checkpoint, if there is one.
+func openTrainer(m *Autoencoder, set Images, opt Options) (*trainer, error) {
+	t, err := newTrainer(m, set, opt)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.resume(); err != nil {
+		t.close()
+		return nil, err
+	}
+	t.res.Resumed = t.step
+	t.start, t.saved = time.Now(), time.Now()
+	return t, nil
 }
 
 func newTrainer(m *Autoencoder, set Images, opt Options) (*trainer, error) {
@@ -125,25 +191,42 @@ func newTrainer(m *Autoencoder, set Images, opt Options) (*trainer, error) {
 		opt.CheckpointEvery = 2 * time.Minute
 	}
 	t := &trainer{m: m, set: set, opt: opt, batch: make([]float32, min(m.cfg.Batch, set.Len())*m.cfg.Shape.Len())}
-	t.noise = t.drawn
-	for _, o := range m.optimizers() {
+	t.res = Result{Steps: m.cfg.TotalSteps(set.Len()), Images: set.Len(), Device: m.dev.String(), Precision: torch.CurrentPrecision()}
+	t.noise, t.room = t.drawn, residentBytes
+	t.steps = &atOnce{t: t}
+	if opt.way >= stepQueued || opt.way == byDevice && m.dev != torch.CPU {
+		q, err := newQueue(t)
+		if err != nil {
+			return nil, fmt.Errorf("models: train: %w", err)
+		}
+		t.steps = q
+	}
+	if err := t.steps.within(t.newAdams); err != nil {
+		t.close()
+		return nil, fmt.Errorf("models: train: %w", err)
+	}
+	return t, nil
+}
+
+func (t *trainer) newAdams() error {
+	for _, o := range t.m.optimizers() {
 		g := &groupAdam{optimizer: o}
-		for _, p := range m.params {
+		for _, p := range t.m.params {
 			if !p.buffer && slices.Contains(o.groups, p.group) {
 				g.params, g.owned = append(g.params, p), append(g.owned, p.Owned)
 			}
 		}
 		var err error
 		if g.Adam, err = torch.NewAdam(g.owned, torch.DefaultAdam(o.lr)); err != nil {
-			t.close()
-			return nil, fmt.Errorf("models: train: %w", err)
+			return err
 		}
 		t.adams = append(t.adams, g)
 	}
-	return t, nil
+	return nil
 }
 
 func (t *trainer) close() {
+	t.steps.close()
 	for _, a := range t.adams {
 		a.Close()
 	}
@@ -194,59 +277,115 @@ func (r random) normal(s *torch.Scope, shape ...int) *torch.Tensor { return s.Ra
 
 func (r random) dropout(x *torch.Tensor, p float64) *torch.Tensor { return x.Dropout(p, r.g) }
 
-func (t *trainer) run(ctx context.Context) (Result, error) {
+// place says where step number step, from 0, is: in which epoch, which of its steps it
+// is, and how many images it takes.
+func (t *trainer) place(step int) (epoch, k, images int) {
 	n, size := t.set.Len(), t.m.cfg.Batch
 	perEpoch := stepsPerEpoch(n, size)
-	res := Result{Steps: t.m.cfg.TotalSteps(n), Images: n, Resumed: t.step}
-	start, saved, seen := time.Now(), time.Now(), 0
-	for t.step < res.Steps {
-		if err := ctx.Err(); err != nil {
-			return res, t.stop(err)
-		}
-		epoch, k := t.step/perEpoch, t.step%perEpoch
-		if k == 0 {
-			t.mean = epochMean{}
-		}
-		if k == 0 || t.perm == nil {
-			t.perm = permutation(n, t.m.cfg.Seed, epoch)
-		}
-		ids := t.perm[k*size : min((k+1)*size, n)]
-		losses, err := t.train(ids)
-		if err != nil {
-			return res, fmt.Errorf("models: train: epoch %d, step %d: %w", epoch+1, t.step+1, err)
-		}
-		t.step++
-		seen += len(ids)
-		t.mean.add(losses)
-		means := t.mean.losses(losses)
-		if epoch == 0 {
-			t.first = means[0].Value
-		}
-		if t.opt.Progress != nil {
-			t.opt.Progress(Progress{Step: t.step, Steps: res.Steps, Epoch: epoch + 1, Losses: losses,
-				EpochLosses: means, Resumed: res.Resumed, Images: seen, Elapsed: time.Since(start)})
-		}
-		if t.opt.Checkpoint != "" && time.Since(saved) > t.opt.CheckpointEvery {
-			if err := t.save(); err != nil {
-				return res, err
+	epoch, k = step/perEpoch, step%perEpoch
+	return epoch, k, min(size, n-k*size)
+}
+
+// failed says in which step err came up.
+func (t *trainer) failed(step int, err error) error {
+	epoch, _, _ := t.place(step)
+	return fmt.Errorf("models: train: epoch %d, step %d: %w", epoch+1, step+1, err)
+}
+
+// begin begins the next step.
+func (t *trainer) begin() error {
+	if err := t.steps.begin(); err != nil {
+		return t.failed(t.step, err)
+	}
+	t.step++
+	return nil
+}
+
+// advance does steps until their losses are to be read, or ctx ends, and reads them.
+func (t *trainer) advance(ctx context.Context) error {
+	err := t.steps.within(func() error {
+		for t.step < t.res.Steps && ctx.Err() == nil {
+			if err := t.begin(); err != nil || t.steps.due() {
+				return err
 			}
-			saved = time.Now()
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return t.tell()
+}
+
+// tell reads the losses of the steps begun and reports them, and stores a checkpoint
+// where it is time.
+func (t *trainer) tell() error {
+	all, err := t.steps.losses()
+	if err != nil {
+		return t.failed(t.step-1, err)
+	}
+	since, now := t.elapsed, time.Since(t.start)
+	for i, losses := range all {
+		if err := finite(losses); err != nil {
+			return t.failed(t.told, err)
+		}
+		t.elapsed = since + (now-since)*time.Duration(i+1)/time.Duration(len(all))
+		t.count(losses)
+	}
+	if t.opt.Checkpoint != "" && time.Since(t.saved) > t.opt.CheckpointEvery {
+		if err := t.save(); err != nil {
+			return err
+		}
+		t.saved = time.Now()
+	}
+	return nil
+}
+
+// count takes the losses of the next step that is told.
+func (t *trainer) count(losses []Loss) {
+	epoch, k, images := t.place(t.told)
+	if k == 0 {
+		t.mean = epochMean{}
+	}
+	t.told++
+	t.seen += images
+	t.mean.add(losses)
+	means := t.mean.losses(losses)
+	if epoch == 0 {
+		t.first = means[0].Value
+	}
+	if t.opt.Progress != nil {
+		t.opt.Progress(Progress{Step: t.told, Steps: t.res.Steps, Epoch: epoch + 1, Losses: losses,
+			EpochLosses: means, Resumed: t.res.Resumed, Images: t.seen, Elapsed: t.elapsed})
+	}
+}
+
+// finite returns an error if a loss is no number.
+func finite(losses []Loss) error {
+	for _, l := range losses {
+		if math.IsNaN(l.Value) || math.IsInf(l.Value, 0) {
+			return fmt.Errorf("%s loss is %v: %w", l.Name, l.Value, ErrDiverged)
 		}
 	}
+	return nil
+}
+
+// finish does what comes after the last step.
+func (t *trainer) finish(ctx context.Context) (Result, error) {
 	if t.opt.Checkpoint != "" {
 		// What follows, and what the caller does with the model, may be interrupted.
 		if err := t.save(); err != nil {
-			return res, err
+			return t.res, err
 		}
 	}
 	if t.m.cfg.Whiten {
 		if err := t.m.whitenOver(ctx, t.set); err != nil {
-			return res, err
+			return t.res, err
 		}
 	}
-	res.Seconds = time.Since(start).Seconds()
-	res.FirstLoss, res.LastLoss = t.first, t.mean.first()
-	return res, nil
+	t.res.Seconds = time.Since(t.start).Seconds()
+	t.res.FirstLoss, t.res.LastLoss = t.first, t.mean.first()
+	return t.res, nil
 }
 
 // epochMean is the mean of losses over the steps of an epoch so far.
@@ -292,9 +431,37 @@ func (t *trainer) stop(err error) error {
 	return errors.Join(err, t.save())
 }
 
-// train makes one step with the images ids: it computes all gradients at the
-// same parameters and then lets the optimisers step in order. It returns the
-// losses of the batch.
+// atOnce does each step when it is begun.
+type atOnce struct {
+	t    *trainer
+	perm []int // order of the images in the current epoch
+	last [][]Loss
+}
+
+func (a *atOnce) within(f func() error) error { return f() }
+
+func (a *atOnce) begin() error {
+	t := a.t
+	epoch, k, images := t.place(t.step)
+	if k == 0 || a.perm == nil {
+		a.perm = permutation(t.set.Len(), t.m.cfg.Seed, epoch)
+	}
+	losses, err := t.train(a.perm[k*t.m.cfg.Batch:][:images])
+	a.last = append(a.last, losses)
+	return err
+}
+
+func (a *atOnce) due() bool { return true }
+
+func (a *atOnce) losses() ([][]Loss, error) {
+	last := a.last
+	a.last = nil
+	return last, nil
+}
+
+func (a *atOnce) close() error { return nil }
+
+// train makes one step with the images ids and returns the losses of the batch.
 func (t *trainer) train(ids []int) (losses []Loss, err error) {
 	x := t.set.Gather(ids, t.batch)
 	err = torch.Run(func() error {
@@ -305,32 +472,42 @@ func (t *trainer) train(ids []int) (losses []Loss, err error) {
 		defer noise.Close()
 		s := torch.NewGradScope(t.m.dev)
 		defer s.Close()
-		objectives := t.m.objectives(pass{s: s, noise: noise}, s.FromFloats(x.Pix, x.N, x.C, x.H, x.W))
-		values := lossValues(objectives)
-		keep := make([]*torch.Tensor, len(values))
-		for i, v := range values {
-			keep[i] = v.value
-		}
-		s.Release(keep...)
-		for _, v := range values {
-			l := Loss{v.name, float64(v.value.Item())}
-			if s.Err() == nil && (math.IsNaN(l.Value) || math.IsInf(l.Value, 0)) {
-				return fmt.Errorf("%s loss is %v: %w", l.Name, l.Value, ErrDiverged)
+		return t.move(noise, s.FromFloats(x.Pix, x.N, x.C, x.H, x.W), func(values []part) error {
+			for _, v := range values {
+				losses = append(losses, Loss{v.name, float64(v.value.Item())})
 			}
-			losses = append(losses, l)
-		}
-		grads := make([][]*torch.Tensor, len(objectives))
-		for i, o := range objectives {
-			grads[i] = s.Grad(o.loss, t.adams[i].owned, i < len(objectives)-1)
-		}
-		for i, a := range t.adams {
-			if err := a.Step(s, grads[i]); err != nil {
-				return err
-			}
-		}
-		return nil
+			return cmp.Or(s.Err(), finite(losses))
+		})
 	})
 	return losses, err
+}
+
+// move makes one step with the images x (N, C, H, W) in a scope of their own: it
+// computes all gradients at the same parameters and then lets the optimisers step in
+// order. Before that, read is called with the losses; all else that is not needed any
+// more is gone by then.
+func (t *trainer) move(noise noise, x *torch.Tensor, read func(values []part) error) error {
+	s := x.Scope()
+	objectives := t.m.objectives(pass{s: s, noise: noise}, x)
+	values := lossValues(objectives)
+	keep := make([]*torch.Tensor, len(values))
+	for i, v := range values {
+		keep[i] = v.value
+	}
+	s.Release(keep...)
+	if err := read(values); err != nil {
+		return err
+	}
+	grads := make([][]*torch.Tensor, len(objectives))
+	for i, o := range objectives {
+		grads[i] = s.Grad(o.loss, t.adams[i].owned, i < len(objectives)-1)
+	}
+	for i, a := range t.adams {
+		if err := a.Step(s, grads[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // lossValues returns the loss of each objective, followed by its parts.

@@ -87,7 +87,7 @@ func TestIndexedImageFindsItself(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if p.D(0, 1) > selfTol || p.Neighbors(0, 1)[0] != int64(i) {
+			if p.D(0, 1) > onDevice(t, selfTol) || p.Neighbors(0, 1)[0] != int64(i) {
 				t.Errorf("%s: image %d is at %v from image %d", arch, i, p.D(0, 1), p.Neighbors(0, 1)[0])
 			}
 			for _, space := range p.Spaces {
@@ -95,7 +95,7 @@ func TestIndexedImageFindsItself(t *testing.T) {
 				if space.Space == nln.SpaceImage {
 					want = p.Recon[0]
 				}
-				if math.Abs(space.Mean[0]-want) > selfTol {
+				if math.Abs(space.Mean[0]-want) > onDevice(t, selfTol) {
 					t.Errorf("%s: image %d: error %v in space %s, its own %v", arch, i, space.Mean[0], space.Space, want)
 				}
 			}
@@ -130,10 +130,10 @@ func TestRandomNumbers(t *testing.T) {
 		t.Errorf("%d orders for 3 epochs and 2 seeds, want 6", len(orders))
 	}
 
-	s := torch.NewScope(torch.CPU)
+	s := torch.NewScope(testDevice(t))
 	defer s.Close()
 	draw := func(seed uint64, step int) (normal, dropped []float32) {
-		tr := &trainer{m: &Autoencoder{cfg: Config{Seed: seed}, dev: torch.CPU}}
+		tr := &trainer{m: &Autoencoder{cfg: Config{Seed: seed}, dev: testDevice(t)}}
 		g, err := tr.drawn(step)
 		if err != nil {
 			t.Fatal(err)
@@ -195,62 +195,69 @@ func TestTrainingRepeats(t *testing.T) {
 
 // A training that was stopped and resumed, as often as one likes, has the same
 // weights to the bit as one in one go, for each model, with and without the
-// running statistics of batch normalisation, and reports the same losses.
+// running statistics of batch normalisation, and reports the same losses; step by step
+// and in a queue.
 func TestCheckpointResumes(t *testing.T) {
 	atEnd(t)
-	shape := dataset.Shape{C: 1, H: 12, W: 8}
 	for _, preset := range []string{"paper", "code"} {
 		for _, arch := range Archs() {
-			cfg := configOfArch(t, preset, arch, shape)
-			cfg.Batch, cfg.Epochs = 16, 4 // 3 steps each, the last of 8 images
-			set := waves(40, shape)
-			var losses [][]Loss
-			gather := func(p Progress) { losses = append(losses, p.EpochLosses) }
-			whole := newModel(t, cfg)
-			want := train(t, whole, set, Options{Progress: gather})
-			wantLosses := losses
-
-			losses = nil
-			path := filepath.Join(t.TempDir(), "checkpoint")
-			for _, at := range []int{2, 3, 7} { // in the first epoch, after it, in the third
-				ctx, cancel := context.WithCancel(t.Context())
-				note := ""
-				_, err := Train(ctx, newModel(t, cfg), set, Options{Checkpoint: path,
-					Progress: func(p Progress) {
-						if gather(p); p.Step == at {
-							cancel()
-						}
-					},
-					Note:   func() (string, error) { return fmt.Sprint("stopped at ", at), nil },
-					Recall: func(s string) error { note = s; return nil },
-				})
-				if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), fmt.Sprint("step ", at)) {
-					t.Fatalf("%s %s: stopped training: %v", preset, arch, err)
-				}
-				if at == 3 && note != "stopped at 2" {
-					t.Errorf("%s %s: the note in the checkpoint is %q", preset, arch, note)
-				}
-			}
-			resumed := newModel(t, cfg)
-			got := train(t, resumed, set, Options{Checkpoint: path, Progress: gather})
-			if got.Resumed != 7 {
-				t.Errorf("%s %s: resumed at step %d, want 7", preset, arch, got.Resumed)
-			}
-			if !bytes.Equal(weights(t, whole), weights(t, resumed)) {
-				t.Errorf("%s %s: resumed training ends elsewhere than one in one go", preset, arch)
-			}
-			if !reflect.DeepEqual(losses, wantLosses) || got.FirstLoss != want.FirstLoss || got.LastLoss != want.LastLoss {
-				t.Errorf("%s %s: losses %v, in one go %v", preset, arch, losses, wantLosses)
-			}
-			// After the last step there is a checkpoint too, with nothing left to do.
-			again := newModel(t, cfg)
-			if got := train(t, again, set, Options{Checkpoint: path}); got.Resumed != 12 || got.LastLoss != want.LastLoss || got.FirstLoss != want.FirstLoss {
-				t.Errorf("%s %s: resumed after the end: %+v, want the losses of %+v", preset, arch, got, want)
-			}
-			if !bytes.Equal(weights(t, whole), weights(t, again)) {
-				t.Errorf("%s %s: the last checkpoint has other weights", preset, arch)
+			for _, way := range []way{byDevice, stepQueued} {
+				checkResume(t, fmt.Sprintf("%s %s way %d", preset, arch, way),
+					configOfArch(t, preset, arch, dataset.Shape{C: 1, H: 12, W: 8}), Options{way: way, window: 1})
 			}
 		}
+	}
+}
+
+func checkResume(t *testing.T, what string, cfg Config, opt Options) {
+	t.Helper()
+	cfg.Batch, cfg.Epochs = 16, 4 // 3 steps each, the last of 8 images
+	set := waves(40, cfg.Shape)
+	var losses [][]Loss
+	opt.Progress = func(p Progress) { losses = append(losses, p.EpochLosses) }
+	gather := opt.Progress
+	whole := newModel(t, cfg)
+	want := train(t, whole, set, opt)
+	wantLosses := losses
+
+	losses = nil
+	opt.Checkpoint = filepath.Join(t.TempDir(), "checkpoint")
+	for _, at := range []int{2, 3, 7} { // in the first epoch, after it, in the third
+		ctx, cancel := context.WithCancel(t.Context())
+		note, short := "", opt
+		short.Progress = func(p Progress) {
+			if gather(p); p.Step == at {
+				cancel()
+			}
+		}
+		short.Note = func() (string, error) { return fmt.Sprint("stopped at ", at), nil }
+		short.Recall = func(s string) error { note = s; return nil }
+		_, err := Train(ctx, newModel(t, cfg), set, short)
+		if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), fmt.Sprint("step ", at)) {
+			t.Fatalf("%s: stopped training: %v", what, err)
+		}
+		if at == 3 && note != "stopped at 2" {
+			t.Errorf("%s: the note in the checkpoint is %q", what, note)
+		}
+	}
+	resumed := newModel(t, cfg)
+	got := train(t, resumed, set, opt)
+	if got.Resumed != 7 {
+		t.Errorf("%s: resumed at step %d, want 7", what, got.Resumed)
+	}
+	if !bytes.Equal(weights(t, whole), weights(t, resumed)) {
+		t.Errorf("%s: resumed training ends elsewhere than one in one go", what)
+	}
+	if !reflect.DeepEqual(losses, wantLosses) || got.FirstLoss != want.FirstLoss || got.LastLoss != want.LastLoss {
+		t.Errorf("%s: losses %v, in one go %v", what, losses, wantLosses)
+	}
+	// After the last step there is a checkpoint too, with nothing left to do.
+	again := newModel(t, cfg)
+	if got := train(t, again, set, opt); got.Resumed != 12 || got.LastLoss != want.LastLoss || got.FirstLoss != want.FirstLoss {
+		t.Errorf("%s: resumed after the end: %+v, want the losses of %+v", what, got, want)
+	}
+	if !bytes.Equal(weights(t, whole), weights(t, again)) {
+		t.Errorf("%s: the last checkpoint has other weights", what)
 	}
 }
 
@@ -307,23 +314,25 @@ func TestDivergedTrainingStops(t *testing.T) {
 	} {
 		cfg := configOfArch(t, "paper", arch, dataset.Shape{C: 1, H: 8, W: 8})
 		cfg.Steps, cfg.Batch = 20, 16 // 3 an epoch
-		m := newModel(t, cfg)
-		last := 0
-		_, err := Train(t.Context(), m, waves(40, m.Shape()), Options{Progress: func(p Progress) {
-			if last = p.Step; last < 3 {
-				return
-			}
-			for _, w := range m.params {
-				if w.name == "decoder.conv3.bias" {
-					w.Set([]float32{float32(math.NaN())})
+		for _, way := range []way{stepAtOnce, stepQueued} {
+			m := newModel(t, cfg)
+			last := 0
+			_, err := Train(t.Context(), m, waves(40, m.Shape()), Options{way: way, window: 3, Progress: func(p Progress) {
+				if last = p.Step; last < 3 {
+					return
 				}
+				for _, w := range m.params {
+					if w.name == "decoder.conv3.bias" {
+						w.Set([]float32{float32(math.NaN())})
+					}
+				}
+			}})
+			if !errors.Is(err, ErrDiverged) || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "smaller learning rate") {
+				t.Errorf("%s: error %v, want one with %q", arch, err, says)
 			}
-		}})
-		if !errors.Is(err, ErrDiverged) || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "smaller learning rate") {
-			t.Errorf("%s: error %v, want one with %q", arch, err, says)
-		}
-		if last != 3 {
-			t.Errorf("%s: stopped after step %d, want 3", arch, last)
+			if last != 3 {
+				t.Errorf("%s: stopped after step %d, want 3", arch, last)
+			}
 		}
 	}
 }
@@ -359,7 +368,7 @@ func BenchmarkTrainStep(b *testing.B) {
 			cfg := config(b, preset, grey28)
 			cfg.Batch, cfg.Steps = 128, 1
 			m, set := newModel(b, cfg), waves(512, grey28)
-			t, err := newTrainer(m, set, Options{})
+			t, err := newTrainer(m, set, Options{way: stepAtOnce})
 			if err != nil {
 				b.Fatal(err)
 			}

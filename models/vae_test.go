@@ -31,7 +31,7 @@ func reorder(set *dataset.Set, ids []int) dataset.Images {
 // heads returns mean and standard deviation of the latents of x.
 func heads(t *testing.T, m *Autoencoder, x dataset.Images) (mean, sd []float32) {
 	t.Helper()
-	s := torch.NewScope(torch.CPU)
+	s := torch.NewScope(testDevice(t))
 	defer s.Close()
 	mu, logVar := m.vae.heads(pass{s: s}, s.FromFloats(x.Pix, x.N, x.C, x.H, x.W))
 	mean, sd = mu.Floats(), logVar.Affine(.5, 0).Exp().Floats()
@@ -70,7 +70,7 @@ func TestVAESample(t *testing.T) {
 	back := floats(t, n*l, func(z []float32) error { return m.Encode(t.Context(), reorder(set, ids), z) })
 	for i := range n {
 		for j := range l {
-			if a, b := z[i*l+j], back[(n-1-i)*l+j]; math.Abs(float64(a-b)) > batchTol*(1+math.Abs(float64(a))) {
+			if a, b := z[i*l+j], back[(n-1-i)*l+j]; math.Abs(float64(a-b)) > onDevice(t, batchTol)*(1+math.Abs(float64(a))) {
 				t.Fatalf("latent %d of image %d is %v, and %v in another order", j, i, a, b)
 			}
 		}

@@ -14,6 +14,11 @@ namespace {
 
 std::atomic<bool> low_precision{false};
 
+// Some of cuDNN's gradients of convolutions add up in an order that changes from call
+// to call. A training that goes on from a checkpoint ends where one in one go does, and
+// so these are never taken, from when the core is loaded on.
+[[maybe_unused]] const bool deterministic = (at::globalContext().setDeterministicCuDNN(true), true);
+
 // Tensors that an operation makes on its way have about this many bytes at most.
 constexpr int64_t kRoom = int64_t{256} << 20;
 

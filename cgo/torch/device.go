@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/nlnctl/nlnctl/cgo/internal/core"
 )
@@ -88,6 +89,16 @@ const (
 	BFloat16 Precision = "bf16" // to 7 bits of mantissa
 )
 
+var precision atomic.Value // a Precision; none: Float32
+
+// CurrentPrecision returns what SetPrecision has set.
+func CurrentPrecision() Precision {
+	if p, ok := precision.Load().(Precision); ok {
+		return p
+	}
+	return Float32
+}
+
 // SetPrecision sets the precision of all that is computed from now on.
 func SetPrecision(p Precision) error {
 	code, ok := map[Precision]C.int32_t{Float32: C.NLN_FLOAT32, TF32: C.NLN_TF32, BFloat16: C.NLN_BFLOAT16}[p]
@@ -97,7 +108,11 @@ func SetPrecision(p Precision) error {
 	if err := core.Load(); err != nil {
 		return err
 	}
-	return statusError(C.nln_set_precision(code))
+	err := statusError(C.nln_set_precision(code))
+	if err == nil {
+		precision.Store(p)
+	}
+	return err
 }
 
 // A Stream is a queue of a device's work. Work in two streams may run at the same
