@@ -26,7 +26,7 @@ type Options struct {
 	Data    string          // the folder that has the data sets, by the names in the plan
 	Reading dataset.Reading // of image files
 
-	// Device is where models are trained and run, as torch.FindDevice takes it; "" is
+	// Device is where autoencoders are trained and run, as torch.FindDevice takes it; "" is
 	// the CPU. A cell is the same wherever it is done.
 	Device string
 
