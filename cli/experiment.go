@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/experiment"
 	"github.com/nlnctl/nlnctl/experiment/paper"
 	"github.com/nlnctl/nlnctl/nln"
@@ -89,12 +90,12 @@ the folder, divide the cells among them. One folder takes several plans of one b
 			&ucli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "keep what is done in the folder `RUN`", Required: true},
 			&ucli.StringFlag{Name: "budget", Value: "quick", Usage: "how much work is spent: `smoke|quick|full`, or one that the plan has"},
 			&ucli.StringFlag{Name: "backbone", Usage: "take features for the baseline DKNN with the TorchScript network in `FILE`"},
-			&ucli.IntFlag{Name: "jobs", Usage: "train `N` models at a time, each in a process of its own; 0 means one a processor"},
+			&ucli.IntFlag{Name: "jobs", Usage: "work in `N` processes; 0 means one a processor, and a single one with a CUDA device, which trains several models at a time"},
 			&ucli.IntFlag{Name: "threads", Value: 1, Usage: "of each process, `N`; more than one pays where there are fewer models than processors"},
 			&ucli.BoolFlag{Name: "dry-run", Usage: "say what is to be done and what it takes, and end"},
 			&ucli.BoolFlag{Name: "part", Hidden: true}, // one of the processes that another one started
 			quietFlag(),
-		}, limitFlags()...),
+		}, append(deviceFlags(), limitFlags()...)...),
 		Action: func(c *ucli.Context) error { return runExperiment(c, env) },
 	}
 }
@@ -107,9 +108,6 @@ func runExperiment(c *ucli.Context, env Env) error {
 	if jobs < 0 || threads < 1 {
 		return badUsage(c, "--jobs is %d and --threads %d, want at least 0 and 1", jobs, threads)
 	}
-	if jobs == 0 {
-		jobs = max(1, runtime.NumCPU()/threads)
-	}
 	plan, err := experiment.ReadPlan(c.Args().First())
 	if err != nil {
 		return err
@@ -121,13 +119,20 @@ func runExperiment(c *ucli.Context, env Env) error {
 	if err := useCore(c); err != nil {
 		return err
 	}
+	device, err := useDevice(c)
+	if err != nil {
+		return err
+	}
+	if jobs == 0 {
+		jobs = defaultJobs(device, threads)
+	}
 	root, err := filepath.Abs(c.String("data"))
 	if err != nil {
 		return err
 	}
 	m := newMeter(c, env.Stderr)
 	o := experiment.Options{Plan: plan, Budget: c.String("budget"), Dir: c.String("output"), Data: root, Reading: reading,
-		Backbone: c.String("backbone"), Program: "nlnctl " + env.version(), Log: m}
+		Device: device.String(), Backbone: c.String("backbone"), Program: "nlnctl " + env.version(), Log: m}
 	if c.Bool("part") {
 		o.Done = func(rec experiment.Record, done, all int) { m.say("%s", cellLine(rec, done, all)) }
 		_, err := experiment.Run(c.Context, o)
@@ -153,6 +158,15 @@ func runExperiment(c *ucli.Context, env Env) error {
 	return err
 }
 
+// defaultJobs returns in how many processes a plan is run. Several processes would take
+// turns on a CUDA device, where one trains several models at once.
+func defaultJobs(device torch.Device, threads int) int {
+	if device != torch.CPU {
+		return 1
+	}
+	return max(1, runtime.NumCPU()/threads)
+}
+
 // runParts runs the plan in processes, which share out the cells.
 func runParts(ctx context.Context, c *ucli.Context, env Env, jobs int) error {
 	exe, err := os.Executable()
@@ -160,7 +174,7 @@ func runParts(ctx context.Context, c *ucli.Context, env Env, jobs int) error {
 		return err
 	}
 	args := []string{"experiment", "run", c.Args().First(), "--part"}
-	for _, name := range []string{"data", "output", "budget", "backbone", "threads", "max-pixels", "max-side", "max-bytes"} {
+	for _, name := range []string{"data", "output", "budget", "backbone", "threads", "device", "precision", "max-pixels", "max-side", "max-bytes"} {
 		if c.IsSet(name) {
 			args = append(args, "--"+name, fmt.Sprint(c.Value(name)))
 		}

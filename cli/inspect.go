@@ -55,6 +55,9 @@ func printManifest(out io.Writer, path string, m bundle.Manifest, digest string)
 	row("network", "filters %s, norm %s", m.Model.Filters, m.Model.Norm)
 	row("training", "%d steps of %d images, loss %s, learning rate %g, seed %d; %.1f s, last loss %.5f",
 		m.Training.Steps, m.Model.Batch, m.Model.Loss, m.Model.LR, m.Model.Seed, m.Training.Seconds, m.Training.LastLoss)
+	if m.Training.Device != "" {
+		row("trained by", "%s, factors %s", m.Training.Device, m.Training.Precision)
+	}
 	task := "all training images normal"
 	if m.Data.Protocol != "" {
 		task = "protocol " + string(m.Data.Protocol)

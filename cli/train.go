@@ -25,6 +25,7 @@ import (
 type trainOptions struct {
 	data, out, protocol, class string
 	request                    recipe.Request
+	device                     torch.Device
 	reading                    dataset.Reading // of image files
 	resume, force              bool
 	maxMemory                  int64 // bytes; 0: any
@@ -72,7 +73,7 @@ An interrupt keeps what was learnt in BUNDLE.checkpoint; --resume goes on there.
 			&ucli.BoolFlag{Name: "resume", Usage: "go on from BUNDLE.checkpoint"},
 			&ucli.BoolFlag{Name: "force", Usage: "replace a bundle that is there"},
 			jsonFlag("the bundle's manifest"),
-		}, limitFlags()...),
+		}, append(deviceFlags(), limitFlags()...)...),
 		Action: func(c *ucli.Context) error {
 			opt, err := readTrainOptions(c)
 			if err != nil {
@@ -89,6 +90,9 @@ An interrupt keeps what was learnt in BUNDLE.checkpoint; --resume goes on there.
 				return opt.request.Print(env.Stdout, sp.Train)
 			}
 			if err := useCore(c); err != nil {
+				return err
+			}
+			if opt.device, err = useDevice(c); err != nil {
 				return err
 			}
 			man, err := train(c.Context, env, opt, newMeter(c, env.Stderr))
@@ -155,7 +159,7 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 		return man, err
 	}
 	cfg := normal.Settings.Model
-	model, err := models.New(cfg, torch.CPU)
+	model, err := models.New(cfg, opt.device)
 	if err != nil {
 		return man, err
 	}
@@ -165,9 +169,9 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 	if err := normal.FitMemory(model, opt.maxMemory, m); err != nil {
 		return man, err
 	}
-	m.say("training on %v from %s: %d parameters, %d steps of %d, %d images held out for calibration; about %s of memory",
+	m.say("training on %v from %s: %d parameters, %d steps of %d, %d images held out for calibration; device %v, about %s of memory",
 		normal, opt.data, model.Parameters(), cfg.TotalSteps(normal.Train.Len()), cfg.Batch, normal.Calib.Len(),
-		megabytes(normal.Peak(model)))
+		opt.device, megabytes(normal.Peak(model)))
 	log := new(trainingLog)
 	defer func() {
 		if err != nil && ctx.Err() != nil {

@@ -220,6 +220,13 @@ func TestPatchesAreASource(t *testing.T) {
 	if !slices.Equal(same.Pix, want.Pix) {
 		t.Error("the set of all patches has other pixels")
 	}
+	some := []int{p.Len() - 1, 0}
+	mine, theirs := make([]uint8, 2*p.Shape().Len()), make([]uint8, 2*p.Shape().Len())
+	p.Bytes(some, mine)
+	set.Bytes(some, theirs)
+	if !slices.Equal(mine, theirs) || !slices.Equal(mine[p.Shape().Len():], set.Image(0)) || p.Scaling() != set.Scaling() {
+		t.Error("the bytes of patches and of their set differ")
+	}
 	if set.Labels[p.Len()-1] != s.Labels[p.Source(p.Len()-1)] || set.ImageName(1) != p.Name(1) || p.Name(1) != "random/0@0:3" {
 		t.Errorf("label %d, names %q and %q", set.Labels[p.Len()-1], set.ImageName(1), p.Name(1))
 	}

@@ -53,27 +53,85 @@ func (c Cell) request() recipe.Request {
 	return r
 }
 
+// A work is a cell under way.
+type work struct {
+	job
+	rec      Record
+	watch    stopwatch
+	sp       *dataset.Splits
+	normals  *recipe.Normals  // nil for a baseline
+	training *models.Training // the same
+	unlock   func() error     // nil: the cell is not locked
+}
+
+// close frees the model and unlocks the cell. It may be called again.
+func (w *work) close() error {
+	if w.training != nil {
+		w.training.Model.Close()
+	}
+	if w.unlock == nil {
+		return nil
+	}
+	unlock := w.unlock
+	w.unlock = nil
+	return unlock()
+}
+
 // do trains and evaluates a cell.
-func (r *runner) do(ctx context.Context, j job, checkpoint string) (rec Record, x *Examples, err error) {
-	rec = Record{Format: Format, Cell: j.Cell, Digest: j.digest, DataDigest: j.data, Seconds: map[string]float64{},
-		Threads: runtime.GOMAXPROCS(0), Program: r.Program}
-	if rec.Libraries, err = libraries(); err != nil {
-		return rec, nil, err
-	}
-	watch := stopwatch{rec.Seconds, time.Now()}
-	sp, err := r.read(ctx, j.Cell)
+func (r *runner) do(ctx context.Context, j job, checkpoint string) (Record, *Examples, error) {
+	w, err := r.start(ctx, j, checkpoint)
 	if err != nil {
-		return rec, nil, err
+		return Record{}, nil, err
 	}
-	rec.ClassName = className(sp, j.Class)
-	watch.stop("read")
+	defer w.close()
+	if w.training != nil {
+		models.TrainAll(ctx, []*models.Training{w.training})
+	}
+	x, err := r.finish(ctx, w)
+	return w.rec, x, err
+}
+
+// start reads the images of a cell and makes what is to be trained.
+func (r *runner) start(ctx context.Context, j job, checkpoint string) (*work, error) {
+	w := &work{job: j, rec: Record{Format: Format, Cell: j.Cell, Digest: j.digest, DataDigest: j.data, Seconds: map[string]float64{},
+		Threads: runtime.GOMAXPROCS(0), Program: r.Program}}
+	var err error
+	if w.rec.Libraries, err = libraries(); err != nil {
+		return nil, err
+	}
+	w.watch = stopwatch{w.rec.Seconds, time.Now()}
+	if w.sp, err = r.read(ctx, j.Cell); err != nil {
+		return nil, err
+	}
+	w.rec.ClassName = className(w.sp, j.Class)
+	w.watch.stop("read")
 	if Baseline(j.Method) {
-		err = r.baseline(ctx, j, sp, &rec, &watch)
-	} else {
-		x, err = r.model(ctx, j, sp, &rec, &watch, checkpoint)
+		return w, nil
 	}
-	rec.PeakBytes = resident.Peak()
-	return rec, x, err
+	if w.normals, err = j.learn(w.sp); err != nil {
+		return nil, err
+	}
+	m, err := models.New(w.normals.Settings.Model, r.dev)
+	if err != nil {
+		return nil, err
+	}
+	w.training = &models.Training{Model: m, Images: w.normals.Train, Options: models.Options{Checkpoint: checkpoint, Progress: func(p models.Progress) {
+		r.Log.Show("%v: step %d of %d, %.0f images/s", j.Cell, p.Step, p.Steps, float64(p.Images)/p.Elapsed.Seconds())
+	}}}
+	w.watch.stop("train")
+	return w, nil
+}
+
+// finish evaluates a cell whose model, if it has one, has been trained.
+func (r *runner) finish(ctx context.Context, w *work) (x *Examples, err error) {
+	w.watch.since = time.Now()
+	if w.training == nil {
+		err = r.baseline(ctx, w.job, w.sp, &w.rec, &w.watch)
+	} else {
+		x, err = w.measure(ctx)
+	}
+	w.rec.PeakBytes = resident.Peak()
+	return x, err
 }
 
 // A stopwatch notes how long stages take.
@@ -106,25 +164,17 @@ func (c Cell) learn(sp *dataset.Splits) (*recipe.Normals, error) {
 	return n, err
 }
 
-// model does a cell that trains an autoencoder.
-func (r *runner) model(ctx context.Context, j job, sp *dataset.Splits, rec *Record, watch *stopwatch, checkpoint string) (*Examples, error) {
-	n, err := j.learn(sp)
-	if err != nil {
+// measure evaluates a model.
+func (w *work) measure(ctx context.Context) (*Examples, error) {
+	m, n, res := w.training.Model, w.normals, w.training.Result
+	if err := w.training.Err; err != nil {
 		return nil, err
 	}
-	m, err := models.New(n.Settings.Model, torch.CPU)
-	if err != nil {
-		return nil, err
-	}
-	defer m.Close()
-	res, err := models.Train(ctx, m, n.Train, models.Options{Checkpoint: checkpoint, Progress: func(p models.Progress) {
-		r.Log.Show("%v: step %d of %d, %.0f images/s", j.Cell, p.Step, p.Steps, float64(p.Images)/p.Elapsed.Seconds())
-	}})
-	if err != nil {
-		return nil, err
-	}
-	watch.stop("train")
+	rec, watch := &w.rec, &w.watch
+	rec.Seconds["train"] += res.Seconds
 	rec.Steps, rec.Parameters = res.Steps, m.Parameters()
+	rec.Device, rec.Precision, rec.Together = res.Device, string(res.Precision), res.Together
+	var err error
 	if rec.Config, err = json.Marshal(m.Config()); err != nil {
 		return nil, err
 	}
@@ -137,26 +187,26 @@ func (r *runner) model(ctx context.Context, j job, sp *dataset.Splits, rec *Reco
 	rec.Inliers = len(n.Task.Inliers)
 	rec.Train, rec.Calibration, rec.Indexed = n.Train.Len(), n.Calib.Len(), f.Index.Len()
 	rec.count(n.Task.Novel)
-	parts, err := f.Scorer.PartsAll(ctx, sp.Test)
+	parts, err := f.Scorer.PartsAll(ctx, w.sp.Test)
 	if err != nil {
 		return nil, err
 	}
 	watch.stop("score")
 	policy := f.Scorer.Calibration().Policy()
-	if rec.Results, err = policy.Evaluate(parts, n.Task.Novel, f.Scorer.CalibrationParts(), j.neighbors(f.Scorer), j.Alpha); err != nil {
+	if rec.Results, err = policy.Evaluate(parts, n.Task.Novel, f.Scorer.CalibrationParts(), w.neighbors(f.Scorer), w.Alpha); err != nil {
 		return nil, err
 	}
 	watch.stop("evaluate")
-	if j.Pixels && sp.Test.Masks != nil {
-		if rec.Pixels, err = measurePixels(ctx, f.Scorer, sp.Test, j.Cell); err != nil {
+	if w.Pixels && w.sp.Test.Masks != nil {
+		if rec.Pixels, err = measurePixels(ctx, f.Scorer, w.sp.Test, w.Cell); err != nil {
 			return nil, err
 		}
 		watch.stop("maps")
 	}
-	if j.Pictures == 0 {
+	if w.Pictures == 0 {
 		return nil, nil
 	}
-	x, err := pictures(ctx, f.Scorer, sp.Test, n.Task.Novel, j.Cell)
+	x, err := pictures(ctx, f.Scorer, w.sp.Test, n.Task.Novel, w.Cell)
 	watch.stop("pictures")
 	return x, err
 }

@@ -25,7 +25,8 @@ type Estimate struct {
 
 // Predict finds out what is left of a run and estimates what it takes so many processes,
 // from short trials: each kind of cell is done once on few images and for few steps, and
-// every stage is scaled by what it grows with.
+// every stage is scaled by what it grows with. Cells that a device trains at once count
+// as if they came one after the other, and so it takes less than is said.
 func Predict(ctx context.Context, o Options, processes int) (e Estimate, err error) {
 	r, err := newRunner(o)
 	if err == nil {
@@ -102,7 +103,8 @@ const (
 	trialTrain, trialTest     = 3000, 1000
 	trialDefects, trialTested = 24, 8
 	trialSteps                = 12
-	trialWarm                 = 3 // steps that are not counted
+	trialWarm                 = 3  // steps that are not counted
+	deviceWarm                = 20 // the same on a CUDA device
 	trialTime                 = time.Second
 )
 
@@ -166,7 +168,7 @@ func (t *trial) train(ctx context.Context, r *runner, j job) error {
 	}
 	cfg := n.Settings.Model
 	t.total = func(images int) int { return cfg.TotalSteps(images) }
-	m, err := models.New(cfg, torch.CPU)
+	m, err := models.New(cfg, r.dev)
 	if err != nil {
 		return err
 	}
@@ -175,16 +177,22 @@ func (t *trial) train(ctx context.Context, r *runner, j job) error {
 	short, stop := context.WithCancel(ctx)
 	defer stop()
 	var warm time.Duration
+	first, last, most := trialWarm, trialSteps, trialTime
+	if r.dev != torch.CPU { // which is set up and records in the first steps, and is fast then
+		first, last = deviceWarm, math.MaxInt
+	}
 	_, err = models.Train(short, m, n.Train, models.Options{Progress: func(p models.Progress) {
 		switch {
-		case p.Step == trialWarm && p.Steps > trialWarm:
-			warm = p.Elapsed
-		case p.Step > trialWarm:
-			t.step = (p.Elapsed - warm).Seconds() / float64(p.Step-trialWarm)
-		case p.Steps <= trialWarm:
+		case p.Step == first && p.Steps > first:
+			if warm = p.Elapsed; r.dev != torch.CPU {
+				most += warm
+			}
+		case p.Step > first:
+			t.step = (p.Elapsed - warm).Seconds() / float64(p.Step-first)
+		case p.Steps <= first:
 			t.step = p.Elapsed.Seconds() / float64(p.Step)
 		}
-		if p.Step >= trialSteps || p.Step > trialWarm && p.Elapsed > trialTime {
+		if p.Step >= last || p.Step > first && p.Elapsed > most {
 			stop()
 		}
 	}})

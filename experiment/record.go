@@ -120,6 +120,9 @@ type Record struct {
 	Config    json.RawMessage    `json:"config,omitempty"` // of the model: a models.Config
 	Seconds   map[string]float64 `json:"seconds"`          // of the stages: read, train, fit, evaluate
 	Threads   int                `json:"threads"`
+	Device    string             `json:"device,omitempty"`    // that trained, such as "cpu" or "cuda:0"; absent: the CPU
+	Precision string             `json:"precision,omitempty"` // of the factors of products there; absent: "f32"
+	Together  int                `json:"together,omitempty"`  // cells that were trained at once there, whose times are not their own; absent: 1
 	PeakBytes int64              `json:"peak_bytes"`
 	Program   string             `json:"program"`
 	Libraries map[string]string  `json:"libraries,omitempty"` // of the native core

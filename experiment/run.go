@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
 	"github.com/nlnctl/nlnctl/internal/atomicfile"
 	"github.com/nlnctl/nlnctl/recipe"
@@ -24,6 +26,10 @@ type Options struct {
 	Data    string          // the folder that has the data sets, by the names in the plan
 	Reading dataset.Reading // of image files
 
+	// Device is where autoencoders are trained and run, as torch.FindDevice takes it; "" is
+	// the CPU. A cell is the same wherever it is done.
+	Device string
+
 	Backbone string // TorchScript file for MethodDKNN; "": its cells are left out
 	Program  string // name and version, for the records
 	Log      recipe.Log
@@ -31,6 +37,8 @@ type Options struct {
 	// Done, if set, is called after each cell: how many of all are done by then,
 	// by this process or another.
 	Done func(rec Record, done, all int)
+
+	together int // how many cells are trained at once; 0: as suits the device
 }
 
 // A Report is how much of a plan is done.
@@ -60,6 +68,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 // runner is a run in this process.
 type runner struct {
 	Options
+	dev     torch.Device
 	cells   []Cell
 	jobs    []job             // of the cells, in their order
 	sources map[string]source // by what of them is used
@@ -78,6 +87,13 @@ func newRunner(o Options) (*runner, error) {
 	if o.Log == nil {
 		o.Log = recipe.Quiet{}
 	}
+	dev, err := torch.FindDevice(cmp.Or(o.Device, torch.CPU.String()))
+	if err != nil {
+		return nil, err
+	}
+	if o.together == 0 {
+		o.together = together(dev)
+	}
 	backbone := ""
 	if o.Backbone != "" {
 		sum, err := fileDigest(o.Backbone)
@@ -90,7 +106,7 @@ func newRunner(o Options) (*runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &runner{Options: o, cells: cells, sources: map[string]source{}}, nil
+	return &runner{Options: o, dev: dev, cells: cells, sources: map[string]source{}}, nil
 }
 
 func fileDigest(path string) (string, error) {
@@ -120,17 +136,20 @@ func (r *runner) run(ctx context.Context) (rep Report, err error) {
 	var failed []error
 	for len(left) > 0 {
 		var busy []job
-		for _, j := range left {
-			did, err := r.take(ctx, j, &rep)
-			switch {
-			case ctx.Err() != nil:
+		for _, group := range r.groups(left) {
+			outcomes := r.take(ctx, group, &rep)
+			if ctx.Err() != nil {
 				return rep, ctx.Err()
-			case errors.Is(err, atomicfile.ErrLocked):
-				busy = append(busy, j)
-			case err != nil:
-				failed = append(failed, fmt.Errorf("%v: %w", j.Cell, err))
-			case !did:
-				rep.Before++
+			}
+			for i, o := range outcomes {
+				switch {
+				case errors.Is(o.err, atomicfile.ErrLocked):
+					busy = append(busy, group[i])
+				case o.err != nil:
+					failed = append(failed, fmt.Errorf("%v: %w", group[i].Cell, o.err))
+				case !o.did:
+					rep.Before++
+				}
 			}
 		}
 		if left = busy; len(left) > 0 {
@@ -206,43 +225,6 @@ func digestOf(sp *dataset.Splits) string {
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil))[:16]
-}
-
-// take does a cell unless it is done, and says whether it did. The error wraps
-// atomicfile.ErrLocked while another process does it.
-func (r *runner) take(ctx context.Context, j job, rep *Report) (did bool, err error) {
-	dir := r.folder(j)
-	if isDone(dir, j) {
-		return false, nil
-	}
-	unlock, err := atomicfile.Lock(dir)
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, unlock()) }()
-	if isDone(dir, j) { // meanwhile
-		return false, nil
-	}
-	if err := atomicfile.Sweep(dir); err != nil {
-		return false, err
-	}
-	checkpoint := dir + ".checkpoint"
-	rec, x, err := r.do(ctx, j, checkpoint)
-	if err != nil {
-		return false, err
-	}
-	if err := save(dir, rec, x); err != nil {
-		return false, err
-	}
-	if err := os.Remove(checkpoint); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return false, err
-	}
-	rep.Done++
-	r.Log.Clear()
-	if r.Done != nil {
-		r.Done(rec, r.countDone(), len(r.cells))
-	}
-	return true, nil
 }
 
 // isDone says whether a cell's folder has what it asks for.

@@ -21,6 +21,8 @@ const (
 	cellsDir     = "cells"
 	recordFile   = "record.json"
 	examplesFile = "examples.safetensors"
+
+	checkpointSuffix = ".checkpoint" // of the file beside a cell's folder while it is trained
 )
 
 // About is what a run folder says of itself: all its cells are of one budget and of

@@ -122,8 +122,8 @@ func TestPrecision(t *testing.T) {
 		if err := SetPrecision(p); err != nil {
 			t.Fatal(err)
 		}
-		if got := product(); got != want {
-			t.Errorf("%s: %v, want %v", p, got, want)
+		if got := product(); got != want || CurrentPrecision() != p {
+			t.Errorf("%s: %v, want %v; the precision is %s", p, got, want, CurrentPrecision())
 		}
 	}
 	if err := SetPrecision("f8"); err == nil || !strings.Contains(err.Error(), "f32, tf32 or bf16") {
