@@ -29,6 +29,9 @@ BLAS      ?= /usr/lib/$(MULTIARCH)/openblas-openmp
 ifeq ($(LIBTORCH),)
 TORCH_INCLUDE := /usr/include/torch/csrc/api/include
 TORCH_LIBS    := -ltorch_cpu -lc10
+ifeq ($(CUDA),1)
+TORCH_LIBS    += -Wl,--no-as-needed -ltorch_cuda -lc10_cuda -Wl,--as-needed
+endif
 OPENMP        ?= -lgomp
 else
 ifneq ($(shell grep -s 'GLIBCXX_USE_CXX11_ABI=0' $(LIBTORCH)/share/cmake/Torch/TorchConfig.cmake),)
@@ -53,7 +56,7 @@ FAISS_DIRS    := $(if $(FAISS),$(FAISS)/lib)
 COMMA    := ,
 LIB_DIRS := $(TORCH_DIRS) $(FAISS_DIRS) $(BLAS)
 
-CORE_CXXFLAGS := -std=c++17 $(CXXFLAGS) -fPIC -fvisibility=hidden -fopenmp \
+CORE_CXXFLAGS := -std=c++17 $(CXXFLAGS) -fPIC -fvisibility=hidden -fopenmp -ffile-prefix-map=$(CURDIR)=. \
 	-Wall -Wextra $(WERROR) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) \
 	$(if $(filter 1,$(NLN_CUDA)),-DNLN_CUDA=1) $(if $(filter 1,$(NLN_FAISS_GPU)),-DNLN_FAISS_GPU=1) \
 	$(addprefix -isystem ,$(TORCH_INCLUDE) $(FAISS_INCLUDE))
