@@ -1,6 +1,6 @@
 #!/bin/sh
-# cuda-deps.sh installs Debian's libtorch with CUDA, as root, in place of hack/deps.sh's
-# without; make deps adds what else is needed. For Debian 13 on amd64.
+# cuda-deps.sh installs Debian's libtorch with CUDA, as root, in place of the one
+# without; hack/deps.sh adds what else is needed. For Debian 13 on amd64.
 #
 #   hack/cuda-deps.sh nvidia DEB   with cuDNN, which Debian's installer fetches from
 #                                  NVIDIA, under the terms that NVIDIA has for it
