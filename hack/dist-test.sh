@@ -31,7 +31,7 @@ for dir in "$work/a" "$work/b c"; do
 	"$nlnctl" doctor >found || { cat found; die "doctor fails in $dir"; }
 	grep -qF "$dir/$name/lib/libnlncore.so" found || { cat found; die "another core is loaded in $dir"; }
 	"$nlnctl" data synth --format idx -o glyphs >/dev/null
-	"$nlnctl" train -q --data mnist:glyphs --protocol miso --class 3 --steps 5 -o m.nln >train 2>&1 || { cat train; die "train fails in $dir"; }
+	"$nlnctl" train -q --data mnist:glyphs --protocol miso --class 3 --steps 5 -o m.nln >log 2>&1 || { cat log; die "train fails in $dir"; }
 	"$nlnctl" score -q -m m.nln mnist:glyphs -o rows.jsonl
 	[ "$(wc -l <rows.jsonl)" -gt 100 ] || die "$(wc -l <rows.jsonl) rows were scored"
 	"$nlnctl" completion bash | cmp - "$name/share/bash-completion/completions/nlnctl"
