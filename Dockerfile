@@ -66,7 +66,9 @@ RUN chown -R nlnctl /tmp/nlnctl
 USER 65532:65532
 RUN nlnctl doctor && NLNCTL=nlnctl bash /tmp/nlnctl/hack/demo.sh
 
+# Both are looked at here: the image by the demo, the rest by the tests.
 FROM build AS test
+COPY --from=demo /tmp/nlnctl/build/demo/scores.jsonl /tmp/
 RUN --mount=type=cache,target=/root/.cache/go-build --mount=type=cache,target=/root/go/pkg/mod \
 	make test VERSION=${VERSION}
 

@@ -4,8 +4,9 @@
 #
 #   hack/image.sh cpu    IMAGE:VERSION
 #   hack/image.sh cuda   IMAGE:VERSION-cuda, for NVIDIA's GPUs
-#   hack/image.sh test   runs the demo in the first, and all tests beside it; keeps none
-#   hack/image.sh TARGET another target of the Dockerfile, such as cuda-demo; keeps none
+#   hack/image.sh TARGET another target of the Dockerfile, which is not kept: test runs
+#                        the demo in the first and all tests beside it, cuda-demo the
+#                        demo in the second
 #
 #   IMAGE=NAME       ghcr.io/nlnctl/nlnctl if empty
 #   BASE=IMAGE       what to begin with; versions.mk says what if empty
@@ -22,7 +23,7 @@ die() {
 	exit 1
 }
 
-[ $# = 1 ] || die "usage: hack/image.sh cpu|cuda|test|TARGET"
+[ $# = 1 ] || die "usage: hack/image.sh cpu|cuda|test|cuda-demo"
 image=${IMAGE:-ghcr.io/nlnctl/nlnctl}
 base=${BASE:-$BASE_IMAGE}
 version=$(git describe --tags --always --dirty 2>/dev/null || echo development)
@@ -86,6 +87,8 @@ build() {
 	fi
 	# In docker's format, since OCI's knows no HEALTHCHECK.
 	[ $tool = docker ] || options+=(--format docker)
+	# Steps that are kept save time; vfs would copy the whole system for each of them.
+	[ $tool = docker ] || [ "$STORAGE_DRIVER" = vfs ] || options+=(--layers)
 	echo "image: $target from $base with $tool" >&2
 	$tool build --target "$target" "${options[@]}" "$@" .
 }
@@ -99,9 +102,5 @@ try() {
 case $1 in
 cpu) build cpu -t "$image:$version" ;;
 cuda) build cuda -t "$image:$version-cuda" ;;
-test)
-	try demo
-	try test
-	;;
 *) try "$1" ;;
 esac
