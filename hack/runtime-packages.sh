@@ -3,9 +3,9 @@
 # core and the program need where they run, a line each, without what those need in turn.
 set -eu
 core=$1
-vips=$(dpkg-query -W -f '${Package}\n' 'libvips42*' 2>/dev/null | head -n 1)
+vips=$(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' 'libvips42*' 2>/dev/null | sed -n 's/^ii *//p')
 {
-	echo ca-certificates  # object stores
+	echo ca-certificates           # object stores
 	echo "${vips:-libvips42t64}" # loaded when a picture needs it
 	wanted=$(readelf -d "$core" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
 	ldd "$core" | while read -r name _ file _; do
