@@ -103,14 +103,49 @@ ci: deps ## everything that must hold before a change is taken
 	@+hack/ci.sh
 
 .PHONY: install
-install: all ## installs program, core, header and pkg-config file under PREFIX
-	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/pkgconfig' '$(DESTDIR)$(PREFIX)/include'
-	install -m 755 build/bin/nlnctl '$(DESTDIR)$(PREFIX)/bin/'
-	install -m 755 build/lib/libnlncore.so '$(DESTDIR)$(PREFIX)/lib/'
-	install -m 644 cgo/native/nln_core.h '$(DESTDIR)$(PREFIX)/include/'
-	printf '%s\n' 'prefix=$(PREFIX)' 'Name: nlncore' 'Description: the native core of nlnctl' \
-		'Version: $(VERSION)' 'Cflags: -I$${prefix}/include' 'Libs: -L$${prefix}/lib -lnlncore' \
-		> '$(DESTDIR)$(PREFIX)/lib/pkgconfig/nlncore.pc'
+install: all share ## installs program, core, header, manual, completions and licences under PREFIX
+	@$(INSTALL) '$(DESTDIR)$(PREFIX)' build/bin/nlnctl
+
+# install.sh PREFIX PROGRAM
+INSTALL = VERSION='$(VERSION)' hack/install.sh
+
+.PHONY: share
+share:
+	@$(GOBUILD) -o build/bin/pack ./hack/pack
+	@build/bin/pack share '$(VERSION)' $(EPOCH) build/share
+
+# The time that archives and pages bear: of the commit, so that all who make them get
+# the same bytes.
+EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || echo 0))
+DIST  = build/dist/nlnctl-$(VERSION)-linux-$(shell $(GOCMD) env GOARCH)
+
+.PHONY: dist
+dist: core share ## makes build/dist/nlnctl-VERSION-linux-ARCH.tar.gz, which runs from any folder
+	@$(GOBUILD) -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o build/dist/nlnctl ./cmd/nlnctl
+	@rm -rf '$(DIST)'
+	@$(INSTALL) '$(DIST)' build/dist/nlnctl
+	@strip --strip-unneeded '$(DIST)/lib/libnlncore.so'
+	@cp README.md CHANGELOG.md LICENSE '$(DIST)'
+	@hack/runtime-packages.sh build/lib/libnlncore.so > '$(DIST)/PACKAGES'
+	@build/bin/pack tar $(EPOCH) '$(DIST)' '$(DIST).tar.gz'
+	@rm -rf '$(DIST)'
+	@echo '$(DIST).tar.gz'
+
+.PHONY: dist-test
+dist-test: ## makes it twice, and tries it in folders of other names
+	@+hack/dist-test.sh
+
+.PHONY: image
+image: ## builds the image of the program, with docker or buildah (BASE=debootstrap: without a registry)
+	@hack/image.sh cpu
+
+.PHONY: image-cuda
+image-cuda: ## the same for NVIDIA's GPUs (CUDNN=none: without cuDNN)
+	@hack/image.sh cuda
+
+.PHONY: image-test
+image-test: ## runs all tests and the demo in containers
+	@hack/image.sh test
 
 .PHONY: clean
 clean: ## removes all that was built or fetched

@@ -12,3 +12,7 @@ GO_SHA256_arm64=195f18be92553fb272b9c4f9fca6e67b6a04d8831bf6c4b918ac70982fadb444
 # The native libraries come from the distribution, or from LIBTORCH: Debian 12
 # has libtorch 1.13.1 and FAISS 1.7.3, Debian 13 has 2.6.0 and 1.11.0. The core is
 # written for libtorch 1.13 to 2.11.
+
+# The image that the Dockerfile begins with. Debian's tag moves with its fixes, which an
+# image made later is to have; those with a date in their name do not.
+BASE_IMAGE=debian:trixie-slim

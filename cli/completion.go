@@ -26,7 +26,11 @@ _nlnctl() {
   fi
   compadd -- ${found%%:*} || _files
 }
-compdef _nlnctl nlnctl
+if [[ $funcstack[1] == _nlnctl ]]; then
+  _nlnctl # a file in fpath, which is read when it is called
+else
+  compdef _nlnctl nlnctl
+fi
 `
 )
 

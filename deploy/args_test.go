@@ -28,9 +28,12 @@ func TestCommands(t *testing.T) {
 			lines[fmt.Sprintf("%s:%d", name, i)] = line
 		}
 	}
-	for name, s := range composeProject(t).Services {
-		if strings.HasPrefix(s.Image, image) {
-			lines["compose.yaml:"+name] = append(slices.Clone([]string(s.Entrypoint)), s.Command...)
+	for _, overlays := range [][]string{nil, {"compose.gpu.yaml"}} {
+		for name, s := range composeProject(t, overlays...).Services {
+			if strings.HasPrefix(s.Image, image) {
+				file := append([]string{"compose.yaml"}, overlays...)
+				lines[file[len(file)-1]+":"+name] = append(slices.Clone([]string(s.Entrypoint)), s.Command...)
+			}
 		}
 	}
 	readme, err := os.ReadFile("README.md")

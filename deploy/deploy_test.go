@@ -6,9 +6,13 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -334,6 +338,9 @@ func TestCompose(t *testing.T) {
 		t.Errorf("services %v, image %q", p.ServiceNames(), worker.Image)
 	}
 	for _, s := range []types.ServiceConfig{worker, submit} {
+		if s.User != "1000:1000" || !slices.Equal(s.CapDrop, []string{"ALL"}) {
+			t.Errorf("%s is run by %q without %q", s.Name, s.User, s.CapDrop)
+		}
 		if !s.ReadOnly || s.ContainerName != "" || len(s.Ports) != 0 {
 			t.Errorf("%s: read-only %v, name %q, ports %v: more than one must fit a machine", s.Name, s.ReadOnly, s.ContainerName, s.Ports)
 		}
@@ -341,8 +348,8 @@ func TestCompose(t *testing.T) {
 			t.Errorf("%s does not wait for nats", s.Name)
 		}
 	}
-	if !slices.Contains(submit.Profiles, "submit") {
-		t.Error("submit starts with the workers")
+	if !slices.Contains(submit.Profiles, "submit") || !submit.HealthCheck.Disable {
+		t.Error("submit starts with the workers, or is asked for its health")
 	}
 	// The server's own reader, which refuses unknown fields.
 	o := new(server.Options)
@@ -354,16 +361,81 @@ func TestCompose(t *testing.T) {
 	}
 }
 
-// composeProject loads compose.yaml as compose does, with all profiles.
-func composeProject(t *testing.T) *types.Project {
+// TestComposeHealth runs what asks a worker for its health against servers that are well,
+// that are not, and that are not there.
+func TestComposeHealth(t *testing.T) {
+	test := composeProject(t).Services["worker"].HealthCheck.Test
+	if len(test) != 4 || test[0] != "CMD" || test[1] != "bash" {
+		t.Fatalf("the check is %q", test)
+	}
+	for _, c := range []struct {
+		status int
+		well   bool
+	}{{http.StatusOK, true}, {http.StatusServiceUnavailable, false}, {0, false}} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/healthz" {
+				t.Errorf("it asks for %s", r.URL.Path)
+			}
+			w.WriteHeader(c.status)
+		}))
+		_, port, err := net.SplitHostPort(s.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.status == 0 {
+			s.Close()
+		}
+		script := strings.Replace(test[3], "/9090 ", "/"+port+" ", 1)
+		out, err := exec.CommandContext(t.Context(), "bash", "-c", script).CombinedOutput()
+		if well := err == nil; well != c.well {
+			t.Errorf("status %d: %v, %s", c.status, err, out)
+		}
+		s.Close()
+	}
+}
+
+// TestComposeGPU checks what the overlay makes of the workers.
+func TestComposeGPU(t *testing.T) {
+	plain, gpu := composeProject(t), composeProject(t, "compose.gpu.yaml")
+	a, b := plain.Services["worker"], gpu.Services["worker"]
+	if b.Image != a.Image+"-cuda" {
+		t.Errorf("the image is %s, beside %s", b.Image, a.Image)
+	}
+	i := slices.Index(b.Command, "--device")
+	if i < 0 || b.Command[i+1] != "cuda" || !slices.Equal(slices.Delete(slices.Clone(b.Command), i, i+2), a.Command) {
+		t.Errorf("the command is %q, beside %q", b.Command, a.Command)
+	}
+	if b.Deploy == nil || b.Deploy.Resources.Reservations == nil {
+		t.Fatal("no GPU is reserved")
+	}
+	d := b.Deploy.Resources.Reservations.Devices
+	if len(d) != 1 || d[0].Driver != "nvidia" || d[0].Count != 1 || !slices.Equal(d[0].Capabilities, []string{"gpu"}) {
+		t.Errorf("reserved are %+v", d)
+	}
+	b.Image, b.Command, b.Deploy = a.Image, a.Command, a.Deploy
+	if !reflect.DeepEqual(a, b) {
+		t.Errorf("the overlay changes more: %+v, was %+v", b, a)
+	}
+	if !reflect.DeepEqual(plain.Services["submit"], gpu.Services["submit"]) {
+		t.Error("the overlay changes the submission")
+	}
+}
+
+// composeProject loads compose.yaml and what lies over it as compose does, with all
+// profiles.
+func composeProject(t *testing.T, overlays ...string) *types.Project {
 	t.Helper()
-	b, err := os.ReadFile("compose.yaml")
-	if err != nil {
-		t.Fatal(err)
+	var files []types.ConfigFile
+	for _, name := range append([]string{"compose.yaml"}, overlays...) {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, types.ConfigFile{Filename: name, Content: b})
 	}
 	p, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
 		WorkingDir:  ".",
-		ConfigFiles: []types.ConfigFile{{Filename: "compose.yaml", Content: b}},
+		ConfigFiles: files,
 		Environment: types.Mapping{},
 	}, loader.WithProfiles([]string{"*"}))
 	if err != nil {

@@ -64,7 +64,7 @@ FAISS_DIRS    := $(if $(FAISS),$(FAISS)/lib)
 COMMA    := ,
 LIB_DIRS := $(TORCH_DIRS) $(FAISS_DIRS) $(BLAS) $(CUDA_DIRS)
 
-CORE_CXXFLAGS := -std=c++17 $(CXXFLAGS) -fPIC -fvisibility=hidden -fopenmp \
+CORE_CXXFLAGS := -std=c++17 $(CXXFLAGS) -fPIC -fvisibility=hidden -fopenmp -ffile-prefix-map=$(CURDIR)=. \
 	-Wall -Wextra $(WERROR) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) \
 	$(if $(CUDA_ON),-DNLN_CUDA=1) $(if $(filter 1,$(NLN_FAISS_GPU)),-DNLN_FAISS_GPU=1) \
 	$(addprefix -isystem ,$(TORCH_INCLUDE) $(FAISS_INCLUDE) $(CUDA_INCLUDE))

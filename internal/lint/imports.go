@@ -46,6 +46,7 @@ var arrows = map[string][]string{
 	"cgo/internal": {},
 	"internal":     {},
 	"hack":         {},
+	"hack/pack":    {"cli"},          // writes the manual and the completions
 	"deploy":       {"cli", "batch"}, // examples, checked against the program
 	"bench": {
 		"experiment", "batch", "serve", "report", "bundle", "recipe",
