@@ -192,6 +192,9 @@ func train(ctx context.Context, env Env, opt trainOptions, m *meter) (man bundle
 	if err != nil {
 		return man, err
 	}
+	if res.Unrecorded != "" {
+		m.say("warning: the device's work could not be recorded, and so took longer: %s", res.Unrecorded)
+	}
 	m.say("trained %d steps in %.1f s, loss %.5f", res.Steps-res.Resumed, res.Seconds, res.LastLoss)
 	man, err = finish(ctx, env, opt, m, normal, log, model, bundle.Manifest{Training: res, Data: opt.about(normal)})
 	if err != nil {

@@ -22,10 +22,11 @@ import (
 //
 // All is done within [torch.Run] and the stream, see within.
 type queue struct {
-	t      *trainer
-	stream *torch.Stream
-	plans  map[int]*plan // by the number of images; the last step of an epoch has a plan of its own
-	images supply        // nil before the first step
+	t       *trainer
+	stream  *torch.Stream
+	capture func(work func() error) (*torch.Graph, error) // of stream
+	plans   map[int]*plan                                 // by the number of images; the last step of an epoch has a plan of its own
+	images  supply                                        // nil before the first step
 
 	names []string     // of the losses
 	row   *torch.Owned // (1, len(names)): losses of the last step
@@ -52,7 +53,11 @@ func newQueue(t *trainer) (*queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &queue{t: t, stream: stream, plans: map[int]*plan{}, window: max(t.opt.window, 1)}, nil
+	q := &queue{t: t, stream: stream, capture: stream.Capture, plans: map[int]*plan{}, window: max(t.opt.window, 1)}
+	if t.opt.capture != nil {
+		q.capture = t.opt.capture
+	}
+	return q, nil
 }
 
 func (q *queue) within(f func() error) error {
@@ -140,14 +145,18 @@ func (q *queue) step(s *torch.Scope, p *plan) error {
 		return work()
 	}
 	if p.again == nil {
-		g, err := q.stream.Capture(work)
+		g, err := q.capture(work)
 		switch {
-		case errors.Is(err, torch.ErrUnsupported):
-			p.again = work
-		case err != nil:
+		case err == nil:
+			p.graph, p.again = g, g.Replay
+		case errors.Is(err, torch.ErrOutOfMemory):
 			return fmt.Errorf("recording a step: %w", err)
 		default:
-			p.graph, p.again = g, g.Replay
+			// Nothing has been done, and can be done as before.
+			p.again = work
+			if !errors.Is(err, torch.ErrUnsupported) {
+				q.t.res.Unrecorded = err.Error()
+			}
 		}
 	}
 	return p.again()

@@ -2,6 +2,7 @@ package models
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -74,6 +75,31 @@ func TestQueueIsStepByStep(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Where recording fails, a training goes on and says why it was slow.
+func TestQueueUnrecorded(t *testing.T) {
+	atEnd(t)
+	shape := dataset.Shape{C: 1, H: 12, W: 8}
+	cfg := configOfArch(t, "paper", ArchVAE, shape)
+	cfg.Batch, cfg.Epochs = 16, 3
+	set, asked := waves(40, shape), 0
+	a, b := newModel(t, cfg), newModel(t, cfg)
+	train(t, a, set, Options{way: stepAtOnce})
+	failing := func(func() error) (*torch.Graph, error) {
+		asked++
+		return nil, errors.New("recorded badly")
+	}
+	res := train(t, b, set, Options{way: stepQueued, capture: failing})
+	sameWeights(t, "unrecorded", a, b)
+	if res.Unrecorded != "recorded badly" || asked != 1 {
+		t.Errorf("asked %d times, result %+v", asked, res)
+	}
+	full := func(func() error) (*torch.Graph, error) { return nil, torch.ErrOutOfMemory }
+	_, err := Train(t.Context(), newModel(t, cfg), set, Options{way: stepQueued, capture: full})
+	if !errors.Is(err, torch.ErrOutOfMemory) {
+		t.Errorf("out of memory: error %v", err)
 	}
 }
 

@@ -32,10 +32,11 @@ type Options struct {
 	Note   func() (string, error)
 	Recall func(note string) error
 
-	// For tests: how steps are done, and after how many of them a queue's losses are
-	// read.
-	way    way
-	window int
+	// For tests: how steps are done, after how many of them a queue's losses are read,
+	// and what stands for torch.Stream.Capture.
+	way     way
+	window  int
+	capture func(work func() error) (*torch.Graph, error)
 }
 
 // A way to do steps.
@@ -79,6 +80,8 @@ type Result struct {
 	Device    string          `json:"device,omitempty"`    // of the last run, such as "cpu" or "cuda:0"
 	Precision torch.Precision `json:"precision,omitempty"` // of the factors of products there
 	Together  int             `json:"together,omitempty"`  // trainings that shared the device, see TrainAll
+
+	Unrecorded string `json:"unrecorded,omitempty"` // why steps on a CUDA device could not be recorded, and so took several times as long
 }
 
 // ErrDiverged is wrapped by Train's error when the loss is no longer a number.
