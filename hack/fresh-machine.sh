@@ -3,7 +3,7 @@
 # make and ca-certificates, as somebody who has just found it would:
 #
 #   hack/fresh-machine.sh debian12                  make demo, then make test
-#   hack/fresh-machine.sh debian13 core test-nocgo  these make targets instead
+#   hack/fresh-machine.sh debian13 deps core         these make targets instead
 #
 # It makes a minimal system with debootstrap, clones HEAD into it (what is not
 # committed does not come along), runs each target and prints how long it took.
