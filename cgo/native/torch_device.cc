@@ -3,6 +3,7 @@
 // operations, which run on any device, the CPU among them.
 #include "torch.h"
 
+#include <dlfcn.h>
 #include <torch/cuda.h>
 
 #include <algorithm>
@@ -14,10 +15,28 @@ namespace {
 
 std::atomic<bool> low_precision{false};
 
-// Some of cuDNN's gradients of convolutions add up in an order that changes from call
-// to call. A training that goes on from a checkpoint ends where one in one go does, and
-// so these are never taken, from when the core is loaded on.
-[[maybe_unused]] const bool deterministic = (at::globalContext().setDeterministicCuDNN(true), true);
+// no_cudnn says whether the cuDNN that libtorch was loaded with is a stand-in, as in
+// images that may not have the real one: its version is 0.
+bool no_cudnn() {
+  void *lib = dlopen("libcudnn.so.9", RTLD_NOLOAD | RTLD_LAZY);
+  const auto version = lib ? reinterpret_cast<size_t (*)()>(dlsym(lib, "cudnnGetVersion")) : nullptr;
+  const bool none = version && version() == 0;
+  if (lib) dlclose(lib);
+  return none;
+}
+
+// set_up is done when the core is loaded. Some of cuDNN's gradients of convolutions add
+// up in an order that changes from call to call; a training that goes on from a
+// checkpoint ends where one in one go does, and so these are never taken. And cuDNN
+// would round factors, which is for nln_set_precision to say.
+bool set_up() {
+  at::globalContext().setDeterministicCuDNN(true);
+  at::globalContext().setAllowTF32CuDNN(false);
+  if (no_cudnn()) at::globalContext().setUserEnabledCuDNN(false);
+  return true;
+}
+
+[[maybe_unused]] const bool ready = set_up();
 
 // Tensors that an operation makes on its way have about this many bytes at most.
 constexpr int64_t kRoom = int64_t{256} << 20;
