@@ -93,7 +93,7 @@ func hint(err error) string {
 	case errors.As(err, &device):
 		return device.Hint()
 	case errors.Is(err, torch.ErrOutOfMemory):
-		return "use a smaller --batch, or a machine with more memory"
+		return "use a smaller --batch, --device cpu where it is a CUDA device, or a machine with more memory"
 	case errors.Is(err, models.ErrDiverged):
 		return "pass a smaller --lr"
 	case errors.Is(err, models.ErrOtherTraining):
