@@ -74,7 +74,7 @@ lint: ## checks the code: vet, staticcheck and the rules of internal/lint
 
 .PHONY: bench
 bench: core ## runs Go's benchmarks, as benchstat reads them (BENCH=REGEXP: only these)
-	@$(GOCMD) test -run '^$$' -bench '$(or $(BENCH),.)' -count $(or $(COUNT),1) ./nln ./nln/metrics ./dataset/... ./models ./faissindex ./bundle ./cgo/...
+	@$(GOCMD) test -run '^$$' -bench '$(or $(BENCH),.)' -count $(or $(COUNT),1) ./nln ./nln/metrics ./dataset/... ./models ./engine ./faissindex ./bundle ./cgo/...
 
 .PHONY: bench-programs
 bench-programs: all

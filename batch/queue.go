@@ -3,6 +3,7 @@ package batch
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/url"
@@ -40,12 +41,29 @@ type Queue struct {
 	prefix   string
 	replicas int
 	shut     func() error // of the server, where it is in this process
+	url      string       // of the server, where EmbedShared opened it
+	token    string       // that it wants
 }
 
 // Embed opens a queue that lies in a folder, which it makes, and is of this process
 // alone: its server runs within, and no port is opened. What it is told is on disk
 // before it is believed. The error wraps ErrLocked where another process has it open.
-func Embed(dir string) (*Queue, error) {
+func Embed(dir string) (*Queue, error) { return embedServer(dir, serverOptions(dir)) }
+
+// EmbedShared is Embed for further processes on this machine: the server opens a port
+// of the loopback interface, and wants a token. See Shared.
+func EmbedShared(dir string) (*Queue, error) {
+	o := serverOptions(dir)
+	o.DontListen, o.Host, o.Port = false, "127.0.0.1", server.RANDOM_PORT
+	o.Authorization = rand.Text()
+	return embedServer(dir, o)
+}
+
+// Shared returns the URL of a queue that EmbedShared opened and the token by which to
+// log in, as in QueueOptions.
+func (q *Queue) Shared() (url, token string) { return q.url, q.token }
+
+func embedServer(dir string, o *server.Options) (*Queue, error) {
 	fail := func(err error) (*Queue, error) {
 		return nil, fmt.Errorf("batch: open queue %s: %w", dir, err)
 	}
@@ -59,7 +77,7 @@ func Embed(dir string) (*Queue, error) {
 	if err != nil {
 		return fail(err)
 	}
-	s, err := startServer(serverOptions(dir))
+	s, err := startServer(o)
 	if err != nil {
 		lock.Close()
 		return fail(err)
@@ -69,7 +87,7 @@ func Embed(dir string) (*Queue, error) {
 		s.WaitForShutdown()
 		return lock.Close()
 	}
-	nc, err := nats.Connect("", nats.InProcessServer(s), nats.Name("nlnctl"), nats.MaxReconnects(-1), silence)
+	nc, err := nats.Connect("", nats.InProcessServer(s), nats.Name("nlnctl"), nats.MaxReconnects(-1), nats.Token(o.Authorization), silence)
 	if err != nil {
 		return fail(errors.Join(err, shut()))
 	}
@@ -79,6 +97,9 @@ func Embed(dir string) (*Queue, error) {
 		return fail(errors.Join(err, shut()))
 	}
 	q.shut = shut
+	if !o.DontListen {
+		q.url, q.token = s.ClientURL(), o.Authorization
+	}
 	return q, nil
 }
 

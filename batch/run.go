@@ -16,16 +16,24 @@ func (q *Queue) Run(ctx context.Context, st *Store, p *Plan, workers ...WorkOpti
 	if len(workers) == 0 {
 		return Summary{}, errors.New("batch: run: there is no worker")
 	}
-	for before := p.Shards + 1; ; {
-		if _, err := q.Submit(ctx, st, p); err != nil {
-			return Summary{}, err
-		}
+	return q.RunBy(ctx, st, p, func(ctx context.Context) error {
 		g, inner := errgroup.WithContext(ctx)
 		for _, o := range workers {
 			o.Only, o.Drain = p.ID, true
 			g.Go(func() error { return q.Work(inner, o) })
 		}
-		if err := g.Wait(); err != nil {
+		return g.Wait()
+	})
+}
+
+// RunBy is Run with work in the place of workers: it returns when nothing is queued nor
+// in work.
+func (q *Queue) RunBy(ctx context.Context, st *Store, p *Plan, work func(context.Context) error) (Summary, error) {
+	for before := p.Shards + 1; ; {
+		if _, err := q.Submit(ctx, st, p); err != nil {
+			return Summary{}, err
+		}
+		if err := work(ctx); err != nil {
 			return Summary{}, err
 		}
 		if err := ctx.Err(); err != nil {

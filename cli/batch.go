@@ -65,28 +65,21 @@ func batchRunCommand(env Env) *ucli.Command {
 		UsageText: "nlnctl batch run -m BUNDLE --input INPUT --output OUTPUT [options]",
 		Description: `Needs no server: the queue is a part of the process and keeps its state in the user's
 cache directory, which may be lost.`,
-		Flags: append(planFlags(), append([]ucli.Flag{threadsFlag(), logFlag(), quietFlag()}, limitFlags()...)...),
+		Flags: append(planFlags(), append([]ucli.Flag{threadsFlag(), logFlag(), quietFlag()}, append(gangFlags(), limitFlags()...)...)...),
 		Action: func(c *ucli.Context) error {
 			return withPlan(c, env, func(st *batch.Store, p *batch.Plan, m *meter) error {
 				if err := useThreads(c); err != nil {
-					return err
-				}
-				limits, err := limits(c)
-				if err != nil {
 					return err
 				}
 				dir, err := queueDir(p.Output)
 				if err != nil {
 					return err
 				}
-				q, err := batch.Embed(dir)
-				if err != nil {
-					return err
+				run := runPlan
+				if c.String("device") == allDevices {
+					run = runPlanGang
 				}
-				defer q.Close()
-				log := newLog(c, env.Stderr, m)
-				// The work closes the store that it opens.
-				sum, err := q.Run(c.Context, st, p, batch.WorkOptions{Progress: newProgress(p, log, m).event, Open: opener(limits)})
+				sum, err := run(c, env, dir, st, p)
 				m.clear()
 				if err != nil {
 					return interrupted(c, err)
@@ -95,6 +88,24 @@ cache directory, which may be lost.`,
 			})
 		},
 	}
+}
+
+// runPlan does a plan in this process.
+func runPlan(c *ucli.Context, env Env, dir string, st *batch.Store, p *batch.Plan) (sum batch.Summary, err error) {
+	limits, err := limits(c)
+	if err != nil {
+		return sum, err
+	}
+	q, err := batch.Embed(dir)
+	if err != nil {
+		return sum, err
+	}
+	defer q.Close()
+	m := newMeter(c, env.Stderr)
+	defer m.clear()
+	log := newLog(c, env.Stderr, m)
+	// The work closes the store that it opens.
+	return q.Run(c.Context, st, p, batch.WorkOptions{Progress: newProgress(p, log, m).event, Open: opener(c, limits, log)})
 }
 
 // finished says what came of a plan, and that some images could not be scored.

@@ -57,13 +57,13 @@ const heatmapFolder = "heatmaps/"
 
 // openJob opens what the shards of a plan need: the bundle, which must be the very one
 // that the plan was made with, and the images.
-func openJob(ctx context.Context, st *batch.Store, p *batch.Plan, limits dataset.Reading) (_ *scoreJob, err error) {
+func openJob(ctx context.Context, st *batch.Store, p *batch.Plan, limits dataset.Reading, device func() (torch.Device, error)) (_ *scoreJob, err error) {
 	path, err := fetchBundle(ctx, p.Model, p.Digest)
 	if err != nil {
 		return nil, err
 	}
 	j := &scoreJob{readers: runtime.GOMAXPROCS(0), input: p.Input, output: st, heatmaps: p.Options[optionHeatmaps]}
-	if j.bundle, err = bundle.Open(path, torch.CPU); err != nil {
+	if j.bundle, err = bundle.OpenOn(path, device); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -193,11 +193,8 @@ func (j *scoreJob) run(rows rowWriter) *run {
 }
 
 func (j *scoreJob) through(ctx context.Context, r *run, images imageSource, wrote func(done int) error) error {
-	shape := j.scorer.Shape()
-	p := pipeline{images: images, shape: shape, size: batchSize(shape), readers: j.readers, score: j.scorer.Score, wrote: wrote}
-	if r.heat != nil {
-		p.score, p.size = r.heat.score, min(p.size, mapImages)
-	}
+	p := r.pipeline()
+	p.images, p.wrote = images, wrote
 	p.write = func(name string, s *nln.Score, failed error) error {
 		var store *storeError
 		if errors.As(failed, &store) {
@@ -210,25 +207,20 @@ func (j *scoreJob) through(ctx context.Context, r *run, images imageSource, wrot
 
 // source reads the images of a shard by their names.
 func (j *scoreJob) source(ctx context.Context, names []string) imageSource {
-	shape, scale := j.scorer.Shape(), j.bundle.Manifest.Data.Scale
+	shape := j.scorer.Shape()
 	if j.store == nil {
-		files := fileSource(j.dir, names, shape, scale, j.reading)
+		files := fileSource(j.dir, names, shape, j.reading)
 		files.name = func(i int) string { return names[i] }
 		return files
 	}
-	return imageSource{n: len(names), name: func(i int) string { return names[i] }, reader: func() func(int, []float32) error {
+	return imageSource{n: len(names), name: func(i int) string { return names[i] }, reader: func() func(int, []uint8) error {
 		r := dataset.ImageReader{Reading: j.reading}
-		one := &dataset.Set{Size: shape, Pix: make([]uint8, shape.Len()), Scale: scale}
 		var data []byte
-		return func(i int, dst []float32) (err error) {
+		return func(i int, dst []uint8) (err error) {
 			if data, err = j.fetch(ctx, names[i], data[:0]); err != nil {
 				return err
 			}
-			if err := r.ReadBytes(one.Pix, data, names[i], shape); err != nil {
-				return err
-			}
-			one.Gather([]int{0}, dst)
-			return nil
+			return r.ReadBytes(dst, data, names[i], shape)
 		}
 	}}
 }
@@ -285,7 +277,7 @@ func (j *scoreJob) archive(ctx context.Context, r *run, name string, wrote func(
 	}
 	defer s.Close()
 	before := r.total
-	images := imageSource{stream: &imageStream{reader: streamReader(j.scorer.Shape(), j.bundle.Manifest.Data.Scale, j.reading)}}
+	images := imageSource{stream: &imageStream{reader: streamReader(j.scorer.Shape(), j.reading)}}
 	images.stream.files = func(ctx context.Context) iter.Seq2[*dataset.File, error] {
 		return func(yield func(*dataset.File, error) bool) {
 			for f, err := range s.Files(ctx) {

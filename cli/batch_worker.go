@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nlnctl/nlnctl/batch"
+	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -152,6 +153,17 @@ func serveMetrics(ctx context.Context, addr string, log *slog.Logger) error {
 	return nil
 }
 
+// workFlags are how a worker works.
+func workFlags() []ucli.Flag {
+	return []ucli.Flag{
+		&ucli.BoolFlag{Name: "drain", Usage: "end when nothing is queued nor in work"},
+		&ucli.DurationFlag{Name: "grace", Value: 20 * time.Second, Usage: "after a signal to end, go on with a shard for `TIME`"},
+		&ucli.DurationFlag{Name: "lease", Value: time.Minute, Usage: "give a shard to another worker after `TIME` of silence; workers of a queue must agree"},
+		&ucli.DurationFlag{Name: "shard-timeout", Value: time.Hour, Usage: "give a shard `TIME` at most"},
+		&ucli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics and /healthz at `ADDR`, such as :9090; with --device cuda:all the ports that follow too"},
+	}
+}
+
 func workerCommand(env Env) *ucli.Command {
 	return &ucli.Command{
 		Name:      "worker",
@@ -160,13 +172,8 @@ func workerCommand(env Env) *ucli.Command {
 		Description: `Takes a shard at a time, of any plan that is queued. A shard whose worker is silent for
 --lease goes to another; one that fails five times gets rows that say so. On SIGTERM the
 shard in work may go on for --grace, then it is handed back.`,
-		Flags: append(natsFlags(), append([]ucli.Flag{
-			&ucli.BoolFlag{Name: "drain", Usage: "end when nothing is queued nor in work"},
-			&ucli.DurationFlag{Name: "grace", Value: 20 * time.Second, Usage: "after a signal to end, go on with a shard for `TIME`"},
-			&ucli.DurationFlag{Name: "lease", Value: time.Minute, Usage: "give a shard to another worker after `TIME` of silence; workers of a queue must agree"},
-			&ucli.DurationFlag{Name: "shard-timeout", Value: time.Hour, Usage: "give a shard `TIME` at most"},
-			&ucli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics and /healthz at `ADDR`, such as :9090"},
-			threadsFlag(), logFlag(), quietFlag()}, limitFlags()...)...),
+		Flags: append(append(natsFlags(), workFlags()...),
+			append([]ucli.Flag{threadsFlag(), logFlag(), quietFlag()}, append(gangFlags(), limitFlags()...)...)...),
 		Action: func(c *ucli.Context) error {
 			if err := noArguments(c); err != nil {
 				return err
@@ -177,6 +184,9 @@ shard in work may go on for --grace, then it is handed back.`,
 			}
 			if err := useCore(c); err != nil {
 				return err
+			}
+			if c.String("device") == allDevices {
+				return runGang(c.Context, c, env)
 			}
 			log := newLog(c, env.Stderr, &meter{})
 			if addr := c.String("metrics"); addr != "" {
@@ -189,7 +199,7 @@ shard in work may go on for --grace, then it is handed back.`,
 				return err
 			}
 			defer q.Close()
-			err = q.Work(c.Context, batch.WorkOptions{Open: opener(limits), Drain: c.Bool("drain"), Grace: c.Duration("grace"), Lease: c.Duration("lease"), ShardTimeout: c.Duration("shard-timeout"),
+			err = q.Work(c.Context, batch.WorkOptions{Open: opener(c, limits, log), Drain: c.Bool("drain"), Grace: c.Duration("grace"), Lease: c.Duration("lease"), ShardTimeout: c.Duration("shard-timeout"),
 				Progress: newProgress(nil, log, &meter{}).event})
 			if errors.Is(err, context.Canceled) && c.Context.Err() != nil {
 				return nil // it was told to end, and has handed back what it had
@@ -199,8 +209,8 @@ shard in work may go on for --grace, then it is handed back.`,
 	}
 }
 
-// opener opens what the plan in an output needs.
-func opener(limits dataset.Reading) func(ctx context.Context, output string) (*batch.Plan, *batch.Store, batch.Job, error) {
+// opener opens what the plan in an output needs, on the device that the options name.
+func opener(c *ucli.Context, limits dataset.Reading, log *slog.Logger) func(ctx context.Context, output string) (*batch.Plan, *batch.Store, batch.Job, error) {
 	return func(ctx context.Context, output string) (*batch.Plan, *batch.Store, batch.Job, error) {
 		st, err := batch.OpenStore(ctx, output)
 		if err != nil {
@@ -210,10 +220,15 @@ func opener(limits dataset.Reading) func(ctx context.Context, output string) (*b
 		if err != nil {
 			return nil, nil, nil, errors.Join(err, st.Close())
 		}
-		j, err := openJob(ctx, st, p, limits)
+		j, err := openJob(ctx, st, p, limits, func() (torch.Device, error) { return useDevice(c) })
 		if err != nil {
 			return nil, nil, nil, errors.Join(err, st.Close())
 		}
+		attrs := []any{"plan", short(p.ID), "device", computedOn(c, j.bundle)}
+		if j.bundle.OnHost != nil {
+			attrs = append(attrs, "host", j.bundle.OnHost)
+		}
+		log.Info("opened", attrs...)
 		return p, st, j, nil
 	}
 }
@@ -228,7 +243,7 @@ is done is not done again. "nlnctl batch watch OUTPUT" sums up.`,
 		Flags: append([]ucli.Flag{
 			&ucli.StringFlag{Name: "plan", Usage: "the `OUTPUT` of batch submit or run", Required: true},
 			&ucli.IntFlag{Name: "index", EnvVars: []string{"JOB_COMPLETION_INDEX"}, Usage: "`N`, from 0", Required: true},
-			threadsFlag(), quietFlag()}, limitFlags()...),
+			threadsFlag(), quietFlag()}, append(deviceFlags(), limitFlags()...)...),
 		Action: func(c *ucli.Context) error {
 			if err := noArguments(c); err != nil {
 				return err
@@ -240,7 +255,8 @@ is done is not done again. "nlnctl batch watch OUTPUT" sums up.`,
 			if err := useCore(c); err != nil {
 				return err
 			}
-			p, st, j, err := opener(limits)(c.Context, absolute(c.String("plan")))
+			m := newMeter(c, env.Stderr)
+			p, st, j, err := opener(c, limits, newLog(c, io.Discard, m))(c.Context, absolute(c.String("plan")))
 			if err != nil {
 				return err
 			}
@@ -254,7 +270,6 @@ is done is not done again. "nlnctl batch watch OUTPUT" sums up.`,
 			if err != nil {
 				return err
 			}
-			m := newMeter(c, env.Stderr)
 			if !did {
 				m.say("shard %d is done already", n)
 				return nil

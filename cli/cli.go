@@ -18,6 +18,7 @@ import (
 	"github.com/nlnctl/nlnctl/buckets"
 	"github.com/nlnctl/nlnctl/bundle"
 	"github.com/nlnctl/nlnctl/cgo/torch"
+	"github.com/nlnctl/nlnctl/engine"
 	"github.com/nlnctl/nlnctl/internal/atomicfile"
 	"github.com/nlnctl/nlnctl/models"
 	"github.com/nlnctl/nlnctl/recipe"
@@ -51,6 +52,7 @@ func Run(ctx context.Context, env Env, args []string) int {
 	var usage *usageError
 	var incomplete *incompleteError
 	var novel *novelError
+	var worker *workerError
 	fmt.Fprintf(env.Stderr, "nlnctl: %s\n", strings.ReplaceAll(err.Error(), "\n", "\nnlnctl: "))
 	switch {
 	case errors.As(err, &usage):
@@ -58,6 +60,8 @@ func Run(ctx context.Context, env Env, args []string) int {
 		return exitUsage
 	case errors.As(err, &novel):
 		return exitNovel
+	case errors.As(err, &worker) && ctx.Err() == nil:
+		return worker.status
 	case errors.As(err, &incomplete):
 		return exitIncomplete
 	}
@@ -76,6 +80,7 @@ func hint(err error) string {
 	var hinted *hintedError
 	var bucket *buckets.Error
 	var memory *recipe.MemoryError
+	var device *engine.MemoryError
 	switch {
 	case errors.As(err, &hinted):
 		return hinted.hint
@@ -85,8 +90,10 @@ func hint(err error) string {
 		return bucket.Hint()
 	case errors.As(err, &memory):
 		return memory.Hint()
+	case errors.As(err, &device):
+		return device.Hint()
 	case errors.Is(err, torch.ErrOutOfMemory):
-		return "use a smaller --batch, or a machine with more memory"
+		return "use a smaller --batch, --device cpu where it is a CUDA device, or a machine with more memory"
 	case errors.Is(err, models.ErrDiverged):
 		return "pass a smaller --lr"
 	case errors.Is(err, models.ErrOtherTraining):

@@ -41,8 +41,12 @@ func deviceFlags() []ucli.Flag {
 	}
 }
 
-// useDevice returns the device that the options name, and sets the precision.
+// useDevice returns the device that the options name, and sets the precision. A
+// command without these options computes on the processor.
 func useDevice(c *ucli.Context) (torch.Device, error) {
+	if c.String("device") == "" {
+		return torch.CPU, nil
+	}
 	if err := torch.SetPrecision(torch.Precision(c.String("precision"))); err != nil {
 		return torch.CPU, err
 	}
@@ -83,7 +87,24 @@ func openBundle(c *ucli.Context) (*bundle.Bundle, error) {
 	if err := useThreads(c); err != nil {
 		return nil, err
 	}
-	return bundle.Open(c.String("model"), torch.CPU)
+	return bundle.OpenOn(c.String("model"), func() (torch.Device, error) { return useDevice(c) })
+}
+
+// computedOn says where scores of a bundle are computed, and how rounded where that is
+// not the default: "cpu", "cuda:0", "cuda:0 bf16".
+func computedOn(c *ucli.Context, b *bundle.Bundle) string {
+	on := b.Model.Device().String()
+	if p := c.String("precision"); p != "" && p != string(torch.Float32) {
+		on += " " + p
+	}
+	return on
+}
+
+// noteHost says why scores are put together on the processor, where a device was to.
+func noteHost(b *bundle.Bundle, m *meter) {
+	if b.OnHost != nil {
+		m.say("note: scores are put together on the processor, more slowly: %v", b.OnHost)
+	}
 }
 
 func noArguments(c *ucli.Context) error {

@@ -119,21 +119,49 @@ func libraries() []check {
 	if err != nil {
 		return []check{{Name: "libraries", Found: err.Error()}}
 	}
-	cuda := "none: this core computes on the processor"
-	if n.CUDA {
-		cuda = "yes"
-	}
 	oneDNN, _, _ := strings.Cut(n.OneDNN, " (")
 	return []check{
 		{Name: "libtorch", OK: true, Found: strings.Join(nonEmpty(n.Libtorch, oneDNN, n.SIMD), ", ")},
 		{Name: "faiss", OK: true, Found: strings.TrimSpace(n.FAISS + " " + n.FAISSOptions)},
-		{Name: "cuda", OK: true, Found: cuda},
+		cuda(n, hasGPU()),
 		threads(n, runtime.GOMAXPROCS(0)),
 		openMP(os.Getenv),
 		blas(),
 		blasKernels(n, torch.BLASKernels(), os.Getenv("OPENBLAS_CORETYPE")),
 	}
 }
+
+// hasGPU says whether a driver of NVIDIA's has a device here.
+func hasGPU() bool {
+	for _, path := range []string{"/dev/nvidia0", "/proc/driver/nvidia"} {
+		if _, err := os.Stat(path); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// cuda lists the CUDA devices, and says what is missing where there could be some.
+func cuda(n nativeInfo, gpu bool) check {
+	ch := check{Name: "cuda", OK: true}
+	var names []string
+	for i, d := range n.Devices {
+		names = append(names, fmt.Sprintf("%v %s, %.0f GB, capability %s", torch.CUDA(i), d.Name, float64(d.Bytes)/1e9, d.Capability))
+	}
+	switch {
+	case len(names) > 0:
+		ch.Found = strings.Join(names, "; ")
+	case n.CUDA:
+		ch.Found, ch.Fix = "there are devices, but this core was built without CUDA=1", cudaFix
+	case gpu:
+		ch.Found, ch.Fix = "there is a GPU, but this core computes on the processor", cudaFix+"; if it was, nvidia-smi says whether the driver is sound"
+	default:
+		ch.Found = "none: this core computes on the processor"
+	}
+	return ch
+}
+
+const cudaFix = "build the core with \"make core CUDA=1\" (docs/devices.md)"
 
 func nonEmpty(texts ...string) []string {
 	return slices.DeleteFunc(texts, func(s string) bool { return s == "" })

@@ -44,7 +44,7 @@ calibration images, as scoring does.
 			&ucli.StringFlag{Name: "html", Usage: "write a page with curves and examples to `FILE`"},
 			&ucli.StringFlag{Name: "png", Usage: "write a picture of some examples to `FILE`"},
 			threadsFlag(), quietFlag(), jsonFlag("the results"),
-		}, limitFlags()...),
+		}, append(deviceFlags(), limitFlags()...)...),
 		Action: func(c *ucli.Context) error {
 			if err := noArguments(c); err != nil {
 				return err
@@ -134,6 +134,7 @@ type summary struct {
 	Pixels   []segmentation     `json:"pixels,omitempty"` // where the data has masks
 	Seconds  map[string]float64 `json:"seconds"`
 	Memory   int64              `json:"peak_bytes"`
+	Device   string             `json:"device"` // as "cpu" or "cuda:0 bf16"
 }
 
 // flagged counts the verdicts of the bundle's own threshold.
@@ -191,6 +192,7 @@ func evaluate(ctx context.Context, c *ucli.Context, b *bundle.Bundle, m *meter, 
 	ev := &evaluation{bundle: b, test: sp.Test, truth: task.Novel}
 	ev.test.Scale = b.Manifest.Data.Scale
 	read := time.Since(start)
+	noteHost(b, m)
 	start = time.Now()
 	if ev.parts, err = b.Scorer.PartsAll(ctx, ev.test); err != nil {
 		return nil, err
@@ -209,7 +211,7 @@ func evaluate(ctx context.Context, c *ucli.Context, b *bundle.Bundle, m *meter, 
 	ev.summary = summary{Pixels: masks, Model: b.Digest, Data: data.Source, Protocol: task.Protocol, Class: data.Class,
 		Images: ev.test.Len(), Indexed: b.Index.Len(), K: cfg.K, Alpha: cfg.Alpha, Space: cfg.Space, Scaling: cfg.Normalise, Index: b.Manifest.Index, Results: results,
 		Seconds: map[string]float64{"read": read.Seconds(), "score": scored.Seconds(), "evaluate": time.Since(start).Seconds()},
-		Memory:  resident.Peak()}
+		Memory:  resident.Peak(), Device: computedOn(c, b)}
 	ev.Flagged.FPR = cfg.FPR
 	for i, novel := range ev.truth {
 		s := b.Scorer.Calibration().Score(ev.parts, i)

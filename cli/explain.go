@@ -31,7 +31,7 @@ those of normal images.
 			modelFlag(),
 			&ucli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "the page to write, `FILE`", Required: true},
 			threadsFlag(), quietFlag(),
-		}, limitFlags()...),
+		}, append(deviceFlags(), limitFlags()...)...),
 		Action: func(c *ucli.Context) error {
 			if !c.Args().Present() {
 				return badUsage(c, "nothing to explain")

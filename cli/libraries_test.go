@@ -3,6 +3,8 @@ package cli
 import (
 	"strings"
 	"testing"
+
+	"github.com/nlnctl/nlnctl/cgo/torch"
 )
 
 func TestJudgeBLAS(t *testing.T) {
@@ -71,6 +73,24 @@ func TestSpins(t *testing.T) {
 		env := map[string]string{"GOMP_SPINCOUNT": c.count, "OMP_WAIT_POLICY": c.policy}
 		if got := spins(func(name string) string { return env[name] }); got != c.want {
 			t.Errorf("count %q, policy %q: %q, want %q", c.count, c.policy, got, c.want)
+		}
+	}
+}
+
+func TestCUDA(t *testing.T) {
+	two := []torch.CUDADevice{{Name: "NVIDIA H200", Bytes: 150e9, Capability: "9.0"}, {Name: "Tesla T4", Bytes: 16e9, Capability: "7.5"}}
+	for _, c := range []struct {
+		info       nativeInfo
+		gpu        bool
+		found, fix string
+	}{
+		{nativeInfo{CUDA: true, Devices: two}, true, "cuda:0 NVIDIA H200, 150 GB, capability 9.0; cuda:1 Tesla T4, 16 GB, capability 7.5", ""},
+		{nativeInfo{CUDA: true}, true, "there are devices, but this core was built without CUDA=1", "make core CUDA=1"},
+		{nativeInfo{}, true, "there is a GPU, but this core computes on the processor", "make core CUDA=1"},
+		{nativeInfo{}, false, "none: this core computes on the processor", ""},
+	} {
+		if ch := cuda(c.info, c.gpu); !ch.OK || ch.Found != c.found || (ch.Fix == "") != (c.fix == "") || !strings.Contains(ch.Fix, c.fix) {
+			t.Errorf("%+v with a GPU %v: %+v", c.info, c.gpu, ch)
 		}
 	}
 }

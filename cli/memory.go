@@ -19,8 +19,11 @@ const perPath = 64
 // paths stay, everything else belongs to the batches in flight.
 func scorePeak(b *bundle.Bundle, images int) int64 {
 	shape := b.Scorer.Shape()
-	batch := batchSize(shape)
-	batches := 4 * int64(shape.Len()) * int64(min(images, inFlight*batch))
+	batch, value := batchOf(b), int64(4)
+	if b.Scorer.TakesBytes() {
+		value = 1
+	}
+	batches := value * int64(shape.Len()) * int64(min(images, inFlight*batch))
 	return resident.Now() + recipe.LaterLibraries + b.Model.ScoringMemory(min(images, batch)) + batches + b.MappedBytes() +
 		faissindex.Memory(b.Index.Len(), b.Index.Dim()) - int64(4*b.Index.Len()*b.Index.Dim()) + int64(images)*perPath
 }

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/internal/atomicfile"
 	"golang.org/x/sys/unix"
 )
@@ -111,7 +112,12 @@ func (r *run) about(f form, args []string) map[string]string {
 		threshold = strconv.FormatFloat(*policy.Threshold, 'g', -1, 64)
 		policy.Threshold = nil
 	}
+	device := "" // as in files of before there were others
+	if r.device != torch.CPU.String() {
+		device = r.device
+	}
 	return map[string]string{
+		"device":    device,
 		"model":     r.bundle.Digest,
 		"policy":    fmt.Sprintf("%+v", policy),
 		"threshold": threshold,

@@ -20,12 +20,15 @@ import (
 type pipeline struct {
 	images  imageSource
 	shape   dataset.Shape
-	size    int // images in a batch
-	readers int // goroutines that read
+	scale   dataset.Scale // of values
+	size    int           // images in a batch
+	readers int           // goroutines that read, and make values of pixels
 
 	// score appends the scores of the images x to dst. It is called from one
 	// thread: libgomp keeps a pool of threads for each one that computes.
 	score func(ctx context.Context, x dataset.Images, dst []nln.Score) ([]nln.Score, error)
+	// scoreBytes, unless nil, takes the place of score; no values are made then.
+	scoreBytes func(ctx context.Context, x dataset.Bytes, dst []nln.Score) ([]nln.Score, error)
 	// write takes an image in its turn: its score, or why it could not be read.
 	write func(name string, s *nln.Score, failed error) error
 	// wrote is called when done images have been written.
@@ -36,9 +39,9 @@ type pipeline struct {
 type imageSource struct {
 	n    int
 	name func(i int) string
-	// reader returns a function for one goroutine, which stores the values of
+	// reader returns a function for one goroutine, which stores the pixels of
 	// image i in dst.
-	reader func() func(i int, dst []float32) error
+	reader func() func(i int, dst []uint8) error
 
 	stream *imageStream // nil where n, name and reader are set
 }
@@ -59,9 +62,9 @@ func (s imageSource) from(k int) imageSource {
 	if k == 0 {
 		return s
 	}
-	reader := func() func(i int, dst []float32) error {
+	reader := func() func(i int, dst []uint8) error {
 		read := s.reader()
-		return func(i int, dst []float32) error { return read(k+i, dst) }
+		return func(i int, dst []uint8) error { return read(k+i, dst) }
 	}
 	return imageSource{n: s.n - k, name: func(i int) string { return s.name(k + i) }, reader: reader}
 }
@@ -89,7 +92,8 @@ type imageBatch struct {
 	first  int
 	n      int             // images in it
 	files  []*dataset.File // of a stream; nil elsewhere
-	pix    []float32       // of all images; once scored, those of the sound ones alone
+	bytes  []uint8         // of all images, where these are scored; once scored, those of the sound ones alone
+	pix    []float32       // the same, elsewhere
 	errs   []error         // of each image, nil where it was read
 	unread sync.WaitGroup
 	scores []nln.Score // of the sound ones
@@ -117,7 +121,7 @@ func (p *pipeline) run(ctx context.Context) error {
 		p.images.n = inFlight * p.size // or more
 	}
 	for range min(inFlight, (p.images.n+p.size-1)/p.size) {
-		free <- &imageBatch{pix: make([]float32, 0, min(p.size, p.images.n)*p.shape.Len())}
+		free <- p.newBatch(min(p.size, p.images.n))
 	}
 	handOut := p.handOut
 	if p.images.stream != nil {
@@ -167,7 +171,7 @@ func (p *pipeline) handOut(ctx context.Context, free <-chan *imageBatch, filling
 			return p.images.n, ctx.Err()
 		}
 		n := min(p.size, p.images.n-first)
-		b.reset(first, n, p.shape)
+		b.reset(first, n)
 		b.unread.Add((n + readBlock - 1) / readBlock)
 		filling <- b
 		for lo := 0; lo < n; lo += readBlock {
@@ -181,31 +185,44 @@ func (p *pipeline) handOut(ctx context.Context, free <-chan *imageBatch, filling
 	return p.images.n, nil
 }
 
-// reset makes room for n images, of which the first has a number.
-func (b *imageBatch) reset(first, n int, shape dataset.Shape) {
-	b.first, b.n, b.pix, b.errs = first, n, b.pix[:n*shape.Len()], append(b.errs[:0], make([]error, n)...)
+// newBatch returns a batch with room for so many images.
+func (p *pipeline) newBatch(images int) *imageBatch {
+	if p.scoreBytes != nil {
+		return &imageBatch{bytes: make([]uint8, images*p.shape.Len())}
+	}
+	return &imageBatch{pix: make([]float32, images*p.shape.Len())}
+}
+
+// reset makes b one of n images, of which the first has a number.
+func (b *imageBatch) reset(first, n int) {
+	b.first, b.n, b.errs = first, n, append(b.errs[:0], make([]error, n)...)
 }
 
 // readBlocks reads what is given out.
 func (p *pipeline) readBlocks(ctx context.Context, blocks <-chan block) {
 	read, n := p.images.newReader(), p.shape.Len()
+	one := make([]uint8, n)
 	for b := range blocks {
 		for i := b.lo; i < b.hi && ctx.Err() == nil; i++ {
-			b.errs[i] = read(b.imageBatch, i, b.pix[i*n:(i+1)*n])
+			if p.scoreBytes != nil {
+				b.errs[i] = read(b.imageBatch, i, b.bytes[i*n:(i+1)*n])
+			} else if b.errs[i] = read(b.imageBatch, i, one); b.errs[i] == nil {
+				dataset.Bytes{Shape: p.shape, N: 1, Pix: one, Scale: p.scale}.Images(b.pix[i*n : (i+1)*n])
+			}
 		}
 		b.unread.Done()
 	}
 }
 
-// newReader returns a function for one goroutine, which stores the values of image
+// newReader returns a function for one goroutine, which stores the pixels of image
 // i of a batch in dst.
-func (s *imageSource) newReader() func(b *imageBatch, i int, dst []float32) error {
+func (s *imageSource) newReader() func(b *imageBatch, i int, dst []uint8) error {
 	if s.stream != nil {
 		read := s.stream.reader()
-		return func(b *imageBatch, i int, dst []float32) error { return read(b.files[i], dst) }
+		return func(b *imageBatch, i int, dst []uint8) error { return read(b.files[i], dst) }
 	}
 	read := s.reader()
-	return func(b *imageBatch, i int, dst []float32) error { return read(b.first+i, dst) }
+	return func(b *imageBatch, i int, dst []uint8) error { return read(b.first+i, dst) }
 }
 
 // nameOf returns the name of image i of a batch.
@@ -243,16 +260,28 @@ func (p *pipeline) scoreBatch(ctx context.Context, b *imageBatch) (err error) {
 	for i, failed := range b.errs {
 		if failed == nil {
 			if sound < i {
-				copy(b.pix[sound*n:(sound+1)*n], b.pix[i*n:(i+1)*n])
+				move(b.bytes, n, i, sound)
+				move(b.pix, n, i, sound)
 			}
 			sound++
 		}
 	}
 	b.scores = b.scores[:0]
-	if sound > 0 {
+	switch {
+	case sound == 0:
+	case p.scoreBytes != nil:
+		b.scores, err = p.scoreBytes(ctx, dataset.Bytes{Shape: p.shape, N: sound, Pix: b.bytes[:sound*n], Scale: p.scale}, b.scores)
+	default:
 		b.scores, err = p.score(ctx, dataset.Images{Shape: p.shape, N: sound, Pix: b.pix[:sound*n]}, b.scores)
 	}
 	return err
+}
+
+// move copies an image of n values to another place; there may be none.
+func move[T any](all []T, n, from, to int) {
+	if len(all) > 0 {
+		copy(all[to*n:(to+1)*n], all[from*n:(from+1)*n])
+	}
 }
 
 func (p *pipeline) writeBatch(b *imageBatch) error {

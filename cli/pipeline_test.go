@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -17,15 +18,15 @@ import (
 
 var pipelineShape = dataset.Shape{C: 1, H: 4, W: 4}
 
-// numbered is a pipeline of n images, each filled with its number, of which fails
+// numbered is a pipeline of n images, each filled with the two bytes of its number, of which fails
 // chooses some that cannot be read. A score is the number that it was made from,
 // and rows gets what is written.
 func numbered(n int, fails func(i int) bool, rows *[]string) *pipeline {
 	name := func(i int) string { return fmt.Sprint("image ", i) }
-	reader := func() func(i int, dst []float32) error {
-		return func(i int, dst []float32) error {
+	reader := func() func(i int, dst []uint8) error {
+		return func(i int, dst []uint8) error {
 			for k := range dst {
-				dst[k] = float32(i)
+				dst[k] = uint8(i >> (k % 2 * 8))
 			}
 			if fails(i) {
 				return fmt.Errorf("%d is bad", i)
@@ -34,13 +35,16 @@ func numbered(n int, fails func(i int) bool, rows *[]string) *pipeline {
 		}
 	}
 	return &pipeline{
-		images: imageSource{n: n, name: name, reader: reader}, shape: pipelineShape, size: 10, readers: 3,
+		images: imageSource{n: n, name: name, reader: reader}, shape: pipelineShape, scale: dataset.Scale255, size: 10, readers: 3,
 		score: func(_ context.Context, x dataset.Images, dst []nln.Score) ([]nln.Score, error) {
 			for i := range x.N {
-				if slices.Min(x.At(i)) != slices.Max(x.At(i)) {
-					return dst, errors.New("an image is mixed")
+				low, high := x.At(i)[0], x.At(i)[1]
+				for k, v := range x.At(i) {
+					if v != x.At(i)[k%2] {
+						return dst, errors.New("an image is mixed")
+					}
 				}
-				dst = append(dst, nln.Score{Score: float64(x.At(i)[0])})
+				dst = append(dst, nln.Score{Score: math.Round(255*float64(low)) + 256*math.Round(255*float64(high))})
 			}
 			return dst, nil
 		},
@@ -94,6 +98,12 @@ func TestPipelineKeepsOrder(t *testing.T) {
 				return bad[i]
 			}, &have)
 			p.readers = 1 + rng.IntN(5)
+			if score := p.score; n%2 == 0 {
+				p.scoreBytes = func(ctx context.Context, x dataset.Bytes, dst []nln.Score) ([]nln.Score, error) {
+					return score(ctx, x.Images(make([]float32, len(x.Pix))), dst)
+				}
+				p.score = nil
+			}
 			if err := p.run(t.Context()); err != nil {
 				t.Fatalf("seed %d, %d images: %v", seed, n, err)
 			}

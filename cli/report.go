@@ -38,7 +38,7 @@ verdicts are right, and has a ROC curve.
 			&ucli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "the page to write, `FILE`", Required: true},
 			&ucli.StringFlag{Name: "normal", Usage: "images with `TEXT` in their paths are normal, such as /good/, and all others novel"},
 			threadsFlag(), quietFlag(),
-		}, limitFlags()...),
+		}, append(deviceFlags(), limitFlags()...)...),
 		Action: func(c *ucli.Context) error {
 			if c.NArg() != 1 {
 				return badUsage(c, "want one file of rows, have %d", c.NArg())

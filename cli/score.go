@@ -56,7 +56,7 @@ others could not be scored.
 			&ucli.StringFlag{Name: "explain", Usage: "write a page about each of the first 100 novel images to `DIR`"},
 			&ucli.Float64Flag{Name: "pixel-fpr", Value: nln.DefaultPixelFPR, Usage: "a region has pixels that at most this share of normal ones exceed, `X` in 0..1"},
 			threadsFlag(), quietFlag(),
-		}, limitFlags()...),
+		}, append(deviceFlags(), limitFlags()...)...),
 		Action: func(c *ucli.Context) error {
 			if !c.Args().Present() {
 				return badUsage(c, "nothing to score")
@@ -85,8 +85,9 @@ others could not be scored.
 					heat.reading = &reading
 				}
 			}
-			r := run{scorer: scorer, heat: heat, explain: c.String("explain"), bundle: b, reading: reading, meter: newMeter(c, env.Stderr), readers: runtime.GOMAXPROCS(0),
+			r := run{scorer: scorer, heat: heat, explain: c.String("explain"), bundle: b, reading: reading, meter: newMeter(c, env.Stderr), readers: runtime.GOMAXPROCS(0), device: computedOn(c, b),
 				resume: c.Bool("resume"), failOnNovel: c.Bool("fail-on-novel")}
+			noteHost(b, r.meter)
 			for _, w := range scorer.Warnings() {
 				fmt.Fprintf(env.Stderr, "warning: %s\n", w) // quiet or not: verdicts depend on it
 			}
@@ -122,7 +123,8 @@ type run struct {
 	explain string    // folder of pages about novel images; "": none are wanted
 	reasons []string  // the novel images that get one
 	meter   *meter
-	readers int // goroutines that read images
+	readers int    // goroutines that read images
+	device  string // as computedOn says
 
 	threshold   *float64
 	rows        rowWriter
@@ -237,27 +239,19 @@ func (r *run) score(ctx context.Context, g group) error {
 
 // scoreFiles scores the files names of a folder, "" for where they are.
 func (r *run) scoreFiles(ctx context.Context, dir string, names []string) error {
-	return r.through(ctx, fileSource(dir, names, r.scorer.Shape(), r.bundle.Manifest.Data.Scale, r.reading))
+	return r.through(ctx, fileSource(dir, names, r.scorer.Shape(), r.reading))
 }
 
 // fileSource reads image files of a shape. Their paths are put together when
 // they are wanted, as there may be millions.
-func fileSource(dir string, names []string, shape dataset.Shape, scale dataset.Scale, reading dataset.Reading) imageSource {
+func fileSource(dir string, names []string, shape dataset.Shape, reading dataset.Reading) imageSource {
 	path := func(i int) string { return filepath.Join(dir, names[i]) }
 	if dir == "" {
 		path = func(i int) string { return names[i] }
 	}
-	reader := func() func(i int, dst []float32) error {
+	reader := func() func(i int, dst []uint8) error {
 		r := dataset.ImageReader{Reading: reading}
-		one := &dataset.Set{Size: shape, Pix: make([]uint8, shape.Len()), Scale: scale}
-		only := []int{0}
-		return func(i int, dst []float32) error {
-			if err := r.Read(one.Pix, path(i), shape); err != nil {
-				return err
-			}
-			one.Gather(only, dst)
-			return nil
-		}
+		return func(i int, dst []uint8) error { return r.Read(dst, path(i), shape) }
 	}
 	return imageSource{n: len(names), name: path, reader: reader}
 }
@@ -266,26 +260,41 @@ func (r *run) scoreSet(ctx context.Context, set *dataset.Set) error {
 	if set.Shape() != r.scorer.Shape() {
 		return fmt.Errorf("%s has images of %v, the bundle takes %v", set.Name, set.Shape(), r.scorer.Shape())
 	}
-	set.Scale = r.bundle.Manifest.Data.Scale
-	reader := func() func(i int, dst []float32) error {
-		one := make([]int, 1)
-		return func(i int, dst []float32) error {
-			one[0] = i
-			set.Gather(one, dst)
+	reader := func() func(i int, dst []uint8) error {
+		return func(i int, dst []uint8) error {
+			copy(dst, set.Image(i))
 			return nil
 		}
 	}
 	return r.through(ctx, imageSource{n: set.Len(), name: set.ImageName, reader: reader})
 }
 
+// pipeline returns what takes images to their rows, as pixels where that is cheaper.
+func (r *run) pipeline() pipeline {
+	p := pipeline{shape: r.scorer.Shape(), scale: r.bundle.Manifest.Data.Scale, size: batchOf(r.bundle), readers: r.readers, score: r.scorer.Score, write: r.write}
+	if r.scorer.TakesBytes() {
+		p.scoreBytes = r.scorer.ScoreBytes
+	}
+	if r.heat != nil {
+		p.score, p.scoreBytes, p.size = r.heat.score, nil, min(p.size, mapImages)
+	}
+	return p
+}
+
+// batchOf returns how many images of a bundle's make a batch of a pipeline.
+func batchOf(b *bundle.Bundle) int {
+	if b.Engine != nil {
+		return b.Scorer.BatchImages()
+	}
+	return batchSize(b.Scorer.Shape())
+}
+
 // through takes images from a source to their rows.
 func (r *run) through(ctx context.Context, images imageSource) error {
 	shape := r.scorer.Shape()
 	r.meter.say("scoring %d images of %v: about %s of memory", images.n, shape, megabytes(scorePeak(r.bundle, images.n)))
-	p := pipeline{images: images, shape: shape, size: batchSize(shape), readers: r.readers, score: r.scorer.Score, write: r.write}
-	if r.heat != nil {
-		p.score, p.size = r.heat.score, min(p.size, mapImages)
-	}
+	p := r.pipeline()
+	p.images = images
 	if r.partial != nil {
 		before, err := r.partial.skip(images.names(), p.size, &r.tally)
 		if err != nil {

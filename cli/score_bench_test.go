@@ -30,16 +30,18 @@ func BenchmarkScoreFiles(b *testing.B) {
 	run := &run{meter: new(meter), readers: runtime.GOMAXPROCS(0), bundle: benchBundle(b, dir)}
 	run.scorer = run.bundle.Scorer
 	shape := run.scorer.Model().Shape()
-	files := fileSource(dir, writeFiles(b, dir), shape, run.bundle.Manifest.Data.Scale, run.reading)
+	files := fileSource(dir, writeFiles(b, dir), shape, run.reading)
 	noImages, noScores := files, []nln.Score{}
-	noImages.reader = func() func(int, []float32) error { return func(int, []float32) error { return nil } }
-	x := dataset.Images{Shape: shape, N: batchImages, Pix: make([]float32, batchImages*shape.Len())}
+	noImages.reader = func() func(int, []uint8) error { return func(int, []uint8) error { return nil } }
+	scale := run.bundle.Manifest.Data.Scale
+	pixels := dataset.Bytes{Shape: shape, N: batchImages, Pix: make([]uint8, batchImages*shape.Len()), Scale: scale}
 	read := files.reader()
-	for i := range x.N {
-		if err := read(i, x.At(i)); err != nil {
+	for i := range pixels.N {
+		if err := read(i, pixels.Slice(i, i+1).Pix); err != nil {
 			b.Fatal(err)
 		}
 	}
+	x := pixels.Images(make([]float32, len(pixels.Pix)))
 	noScores, err := run.scorer.Score(b.Context(), x, noScores)
 	if err != nil {
 		b.Fatal(err)
@@ -65,7 +67,7 @@ func BenchmarkScoreFiles(b *testing.B) {
 		b.Run(stage.name, func(b *testing.B) {
 			run.out = bufio.NewWriter(io.Discard)
 			run.rows = &jsonRows{w: run.out}
-			p := pipeline{images: stage.images, shape: shape, size: batchSize(shape), readers: run.readers, score: stage.score, write: stage.write,
+			p := pipeline{images: stage.images, shape: shape, scale: scale, size: batchSize(shape), readers: run.readers, score: stage.score, write: stage.write,
 				wrote: func(int) error { return nil }}
 			for b.Loop() {
 				if err := p.run(b.Context()); err != nil {

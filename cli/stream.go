@@ -11,9 +11,9 @@ import (
 // An imageStream is images that come one after the other, as many as there are.
 type imageStream struct {
 	files func(ctx context.Context) iter.Seq2[*dataset.File, error]
-	// reader returns a function for one goroutine, which stores the values of a file
+	// reader returns a function for one goroutine, which stores the pixels of a file
 	// in dst and is done with it.
-	reader func() func(f *dataset.File, dst []float32) error
+	reader func() func(f *dataset.File, dst []uint8) error
 }
 
 // handOutStream is handOut for a stream. Each file is given out by itself as it
@@ -34,7 +34,7 @@ func (p *pipeline) handOutStream(ctx context.Context, free <-chan *imageBatch, f
 			case <-ctx.Done():
 				return total, ctx.Err()
 			}
-			b.reset(total, p.size, p.shape)
+			b.reset(total, p.size)
 			if b.n = 0; b.files == nil {
 				b.files = make([]*dataset.File, p.size)
 			}
@@ -61,13 +61,9 @@ func (p *pipeline) handOutStream(ctx context.Context, free <-chan *imageBatch, f
 
 // scoreStream scores the image files of an archive or of an object store.
 func (r *run) scoreStream(ctx context.Context, spec string) error {
-	shape := r.scorer.Shape()
-	size, before := batchSize(shape), r.total
-	score := r.scorer.Score
-	if r.heat != nil {
-		score, size = r.heat.score, min(size, mapImages)
-	}
-	done, err := r.streamDone(ctx, spec, size)
+	shape, before := r.scorer.Shape(), r.total
+	p := r.pipeline()
+	done, err := r.streamDone(ctx, spec, p.size)
 	if err != nil {
 		return err
 	}
@@ -76,9 +72,9 @@ func (r *run) scoreStream(ctx context.Context, spec string) error {
 		return err
 	}
 	defer s.Close()
-	r.meter.say("scoring the images of %s as %v: about %s of memory", spec, shape, megabytes(scorePeak(r.bundle, inFlight*size)))
-	images := imageSource{stream: &imageStream{files: func(ctx context.Context) iter.Seq2[*dataset.File, error] { return behind(s.Files(ctx), done) }, reader: streamReader(shape, r.bundle.Manifest.Data.Scale, r.reading)}}
-	p := pipeline{images: images, shape: shape, size: size, readers: max(r.readers, s.Readers), score: score, write: r.write}
+	r.meter.say("scoring the images of %s as %v: about %s of memory", spec, shape, megabytes(scorePeak(r.bundle, inFlight*p.size)))
+	p.images.stream = &imageStream{files: func(ctx context.Context) iter.Seq2[*dataset.File, error] { return behind(s.Files(ctx), done) }, reader: streamReader(shape, r.reading)}
+	p.readers = max(r.readers, s.Readers)
 	p.wrote = func(more int) error {
 		r.meter.show("scored %d images", done+more)
 		return r.flush()
@@ -147,22 +143,16 @@ func (r *run) chosen() string {
 }
 
 // streamReader reads image files of a shape from their bytes.
-func streamReader(shape dataset.Shape, scale dataset.Scale, reading dataset.Reading) func() func(*dataset.File, []float32) error {
-	return func() func(*dataset.File, []float32) error {
+func streamReader(shape dataset.Shape, reading dataset.Reading) func() func(*dataset.File, []uint8) error {
+	return func() func(*dataset.File, []uint8) error {
 		r := dataset.ImageReader{Reading: reading}
-		one := &dataset.Set{Size: shape, Pix: make([]uint8, shape.Len()), Scale: scale}
-		only := []int{0}
-		return func(f *dataset.File, dst []float32) error {
+		return func(f *dataset.File, dst []uint8) error {
 			defer f.Done()
 			data, err := f.Bytes()
 			if err != nil {
 				return err
 			}
-			if err := r.ReadBytes(one.Pix, data, f.Name, shape); err != nil {
-				return err
-			}
-			one.Gather(only, dst)
-			return nil
+			return r.ReadBytes(dst, data, f.Name, shape)
 		}
 	}
 }

@@ -40,9 +40,9 @@ func numberedStream(n int, end error, fails func(i int) bool, rows *[]string) *p
 			}
 		}
 	}
-	reader := func() func(f *dataset.File, dst []float32) error {
+	reader := func() func(f *dataset.File, dst []uint8) error {
 		read := read()
-		return func(f *dataset.File, dst []float32) error {
+		return func(f *dataset.File, dst []uint8) error {
 			i, err := strconv.Atoi(strings.TrimPrefix(f.Name, "image "))
 			if err != nil {
 				return err
@@ -192,7 +192,7 @@ func TestStreamedTarTakesLittleMemory(t *testing.T) {
 	rows := []string{}
 	p := numbered(0, none, &rows)
 	p.shape = dataset.Shape{C: 1, H: 28, W: 28}
-	p.images = imageSource{stream: &imageStream{files: s.Files, reader: streamReader(p.shape, dataset.Scale255, dataset.Reading{})}}
+	p.images = imageSource{stream: &imageStream{files: s.Files, reader: streamReader(p.shape, dataset.Reading{})}}
 	p.score = func(_ context.Context, x dataset.Images, dst []nln.Score) ([]nln.Score, error) {
 		return append(dst, make([]nln.Score, x.N)...), nil
 	}

@@ -64,14 +64,15 @@ func versionCommand(env Env) *ucli.Command {
 
 // nativeInfo is what the native core says of itself.
 type nativeInfo struct {
-	Libtorch     string `json:"libtorch"`
-	SIMD         string `json:"simd"`
-	BLAS         string `json:"blas"`
-	OneDNN       string `json:"onednn"`
-	CUDA         bool   `json:"cuda"`
-	FAISS        string `json:"faiss"`
-	FAISSOptions string `json:"faiss_options"`
-	Threads      int    `json:"threads"` // the setting; what follows is what the libraries take
+	Libtorch     string             `json:"libtorch"`
+	SIMD         string             `json:"simd"`
+	BLAS         string             `json:"blas"`
+	OneDNN       string             `json:"onednn"`
+	CUDA         bool               `json:"cuda"`
+	Devices      []torch.CUDADevice `json:"devices"` // none where the core was built without CUDA=1
+	FAISS        string             `json:"faiss"`
+	FAISSOptions string             `json:"faiss_options"`
+	Threads      int                `json:"threads"` // the setting; what follows is what the libraries take
 
 	OpenMPThreads   int    `json:"openmp_threads"`
 	TorchThreads    int    `json:"torch_threads"`

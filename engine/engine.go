@@ -95,7 +95,7 @@ func newEngine(s *nln.Scorer, o Options) (_ *Engine, err error) {
 	}
 	e := &Engine{dev: m.Device(), model: m, batch: o.Batch, spaces: map[string]nln.Space{}, tables: map[nln.Feature]*torch.Owned{}, free: make(chan *slot, inFlight)}
 	if e.batch == 0 {
-		e.batch = batchOf(m.Shape())
+		e.batch = batchOf(m.Device(), m.Shape())
 	}
 	for _, space := range s.Spaces() {
 		e.spaces[space.Name] = space

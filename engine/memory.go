@@ -21,21 +21,25 @@ func Memory(s *nln.Scorer) int64 {
 }
 
 // A batch is as large as the values that a network makes of it may be, stepBytes for
-// about valuesPerPixel values for each pixel, and no larger than mostImages, beyond
-// which nothing is gained.
+// about valuesPerPixel values for each pixel, and no larger than mostImages, on the
+// processor mostOnCPU, beyond which nothing is gained.
 const (
 	stepBytes      = 1 << 30
 	valuesPerPixel = 64
 	mostImages     = 4096
+	mostOnCPU      = 256
 )
 
 // roomForSteps is what two batches take on a device beside latents and tables.
 const roomForSteps = inFlight * stepBytes
 
-// batchOf returns how many images of a shape make a batch, a power of two.
-func batchOf(shape dataset.Shape) int {
-	most, n := stepBytes/(4*valuesPerPixel*shape.H*shape.W), 1
-	for n*2 <= min(most, mostImages) {
+// batchOf returns how many images of a shape make a batch on a device, a power of two.
+func batchOf(dev torch.Device, shape dataset.Shape) int {
+	most, n := min(mostImages, stepBytes/(4*valuesPerPixel*shape.H*shape.W)), 1
+	if dev == torch.CPU {
+		most = min(most, mostOnCPU)
+	}
+	for n*2 <= most {
 		n *= 2
 	}
 	return n

@@ -1,15 +1,11 @@
 package engine
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
-	"github.com/nlnctl/nlnctl/nln"
 )
 
 // A slot is where one batch at a time goes through the device: a queue of its work and
@@ -248,132 +244,4 @@ func (sl *slot) makeRoom(j job) (err error) {
 		sl.numbers, sl.ids = a, b
 	}
 	return err
-}
-
-// A flight is a batch on the device.
-type flight struct {
-	*slot
-	job
-	first int // place of its first image
-}
-
-// run takes images through, a batch at a time.
-func (e *Engine) run(ctx context.Context, x images, w nln.Wanted, p nln.Parts) (unfit []int, err error) {
-	var flying []flight
-	land := func() (sl *slot) {
-		f := flying[0]
-		flying = flying[1:]
-		recording.RLock()
-		err = errors.Join(err, f.stream.Wait())
-		recording.RUnlock()
-		if err == nil {
-			var more []int
-			more, err = e.take(f, x, p)
-			unfit = append(unfit, more...)
-		}
-		return f.slot
-	}
-	for lo := 0; lo < x.n && err == nil; lo += e.batch {
-		part := x.slice(lo, min(lo+e.batch, x.n))
-		var sl *slot
-		select {
-		case sl = <-e.free:
-		default:
-			if len(flying) > 0 { // to wait while others wait for that one would never end
-				sl = land()
-			} else {
-				sl = <-e.free
-			}
-		}
-		if sl == nil {
-			return nil, errors.New("engine: used after Close")
-		}
-		f := flight{sl, newJob(part, w), lo}
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err == nil {
-			err = sl.stage(part)
-		}
-		if err == nil {
-			err = sl.start(e, f.job)
-		}
-		if err != nil {
-			recording.RLock()
-			err = errors.Join(err, sl.stream.Wait())
-			recording.RUnlock()
-			e.free <- sl
-			break
-		}
-		flying = append(flying, f)
-	}
-	for len(flying) > 0 {
-		e.free <- land()
-	}
-	if errors.Is(err, torch.ErrOutOfMemory) {
-		err = &MemoryError{Device: e.dev, Err: err}
-	}
-	slices.Sort(unfit)
-	if err != nil {
-		return nil, fmt.Errorf("engine: %w", err)
-	}
-	return unfit, nil
-}
-
-// take stores the results of a flight that is done, and has those of which the search
-// was unsure computed again. It returns the places of the images without finite ones.
-func (e *Engine) take(f flight, x images, p nln.Parts) (unfit []int, err error) {
-	var open []int
-	for i := range f.n {
-		at := f.first + i
-		switch finite, unsure := f.unpack(f.slot.numbers.Data, f.slot.ids.Data, i, p, at); {
-		case !finite:
-			unfit = append(unfit, at)
-		case unsure:
-			open = append(open, at)
-		}
-	}
-	for some := range slices.Chunk(open, mostAll) {
-		more, err := e.again(f.job, x.pick(some), some, p)
-		if err != nil {
-			return nil, err
-		}
-		unfit = append(unfit, more...)
-	}
-	return unfit, nil
-}
-
-// mostAll is how many images are compared with all vectors at a time.
-const mostAll = 64
-
-// again computes the job for some images, comparing with all vectors, and stores the
-// results in the rows of p that places names.
-func (e *Engine) again(j job, x images, places []int, p nln.Parts) (unfit []int, err error) {
-	j.n, j.all = x.n, true
-	numbers, ids := make([]float32, j.n*j.width()), make([]int64, j.n*j.k)
-	shape := e.model.Shape()
-	err = torch.Run(func() error {
-		s := torch.NewScope(e.dev)
-		defer s.Close()
-		var in *torch.Tensor
-		if j.bytes {
-			in = s.FromBytes(x.bytes, j.n, shape.C, shape.H, shape.W)
-		} else {
-			in = s.FromFloats(x.floats, j.n, shape.C, shape.H, shape.W)
-		}
-		n, i := e.step(in, j)
-		if err := n.CopyTo(numbers); err != nil {
-			return err
-		}
-		return i.CopyIDsTo(ids)
-	})
-	if err != nil {
-		return nil, err
-	}
-	for i, at := range places {
-		if finite, _ := j.unpack(numbers, ids, i, p, at); !finite {
-			unfit = append(unfit, at)
-		}
-	}
-	return unfit, nil
 }

@@ -46,11 +46,11 @@ func (s *Scorer) WithEngine(e Engine) *Scorer {
 // ScoreBytes is Score for 8-bit pixels.
 func (s *Scorer) ScoreBytes(ctx context.Context, x dataset.Bytes, dst []Score) ([]Score, error) {
 	p, err := s.byteParts(ctx, 0, x, s.scoreParts(), Parts{})
+	if err == nil {
+		dst, err = s.appendScores(ctx, p, dst)
+	}
 	if err != nil {
 		return dst, fmt.Errorf("nln: %w", err)
-	}
-	for i := range p.Len() {
-		dst = append(dst, s.calibration.Score(p, i))
 	}
 	return dst, nil
 }
@@ -100,15 +100,16 @@ func (s *Scorer) engineParts(ctx context.Context, first, n int, w want, dst Part
 	if err := s.checkNeighbors(first, n, w.k, Neighbors{K: w.k, IDs: p.IDs, Dist: p.Dist}); err != nil {
 		return dst, err
 	}
-	return out, forBlocks(ctx, n, engineBlock, func(lo, hi int) {
+	return out, forBlocks(ctx, n, finishImages, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			s.compareImage(i, w, nil, p)
 		}
 	})
 }
 
-// engineBlock is how many images a goroutine finishes at a time.
-const engineBlock = 512
+// finishImages is how many images a goroutine takes at a time of whose neighbours all
+// is known.
+const finishImages = 512
 
 // eachByteBatch calls f with the images of a source as 8-bit pixels, as eachBatch does.
 func (s *Scorer) eachByteBatch(ctx context.Context, src dataset.ByteSource, stage string, f func(first int, x dataset.Bytes) error) error {

@@ -162,10 +162,22 @@ func (s *Scorer) score(ctx context.Context, first int, x dataset.Images, dst []S
 	if err != nil {
 		return dst, err
 	}
-	for i := range p.Len() {
-		dst = append(dst, s.calibration.Score(p, i))
+	return s.appendScores(ctx, p, dst)
+}
+
+// appendScores appends the scores of p to dst, or returns dst as it was.
+func (s *Scorer) appendScores(ctx context.Context, p Parts, dst []Score) ([]Score, error) {
+	scores := longer(dst, p.Len())
+	to := scores[len(dst):]
+	err := forBlocks(ctx, p.Len(), finishImages, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			to[i] = s.calibration.Score(p, i)
+		}
+	})
+	if err != nil {
+		return dst, err
 	}
-	return dst, nil
+	return scores, nil
 }
 
 // PartsAll returns the parts of all images of src, in order, for MaxK
