@@ -46,7 +46,7 @@ print(json.dumps({"system": platform.platform(), "gpu": gpu}))')" "$(IFS=,; echo
 }
 trap finish EXIT
 
-[ -d "$work/nlnctl" ] || python3 -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2])' "$here/nlnctl.tar.xz" "$work" || exit
+[ -d "$work/nlnctl" ] || python3 -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2], filter="tar")' "$here/nlnctl.tar.xz" "$work" || exit
 cd "$work/nlnctl" || exit
 export LD_LIBRARY_PATH=$PWD/blas${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export NLN_CORE=$PWD/build/lib/libnlncore.so NLN_TEST_DEVICE=$DEVICE
@@ -78,7 +78,10 @@ tests() {
 
 for part in $parts; do
 	case $part in
-	core) step core build && step doctor bin/nlnctl doctor ;;
+	core)
+		step core build || exit
+		step doctor bin/nlnctl doctor
+		;;
 	tests)
 		[ "$DEVICE" = cpu ] || step tests-cpu tests cpu
 		step "tests-$DEVICE" tests "$DEVICE"

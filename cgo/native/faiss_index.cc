@@ -1,4 +1,6 @@
 // faiss_index.cc: nearest neighbours with FAISS.
+#include <cstdint>  // which FAISS 1.7 expects other headers to bring
+
 #include <faiss/Index.h>
 #include <faiss/IndexFlat.h>
 #include <faiss/IndexHNSW.h>
