@@ -163,15 +163,18 @@ func (sl *slot) work(s *torch.Scope, e *Engine, j job) error {
 		}
 	}
 	if r.graph == nil && !r.never && r.runs >= warmUp {
-		if err := sl.keep(e, j, r); err != nil {
-			return err
+		sl.keep(e, j, r)
+	}
+	replayed := false
+	if r.graph != nil && !r.never {
+		err := r.graph.Replay()
+		if replayed = err == nil; !replayed { // as where another recording has failed meanwhile
+			r.never = true
+			e.note(err)
 		}
 	}
 	var numbers, ids *torch.Tensor
-	if r.graph != nil {
-		if err := r.graph.Replay(); err != nil {
-			return err
-		}
+	if replayed {
 		numbers, ids = r.numbers.In(s), r.ids.In(s)
 	} else {
 		numbers, ids = e.step(x, j)
@@ -188,7 +191,7 @@ func rows(t *torch.Tensor, n, width int) *torch.Tensor {
 }
 
 // keep records a job. What cannot be recorded is done piece by piece from then on.
-func (sl *slot) keep(e *Engine, j job, r *recorded) error {
+func (sl *slot) keep(e *Engine, j job, r *recorded) {
 	recording.Lock()
 	defer recording.Unlock()
 	g, err := sl.record(func() (err error) {
@@ -209,7 +212,7 @@ func (sl *slot) keep(e *Engine, j job, r *recorded) error {
 	})
 	if err == nil {
 		r.graph = g
-		return nil
+		return
 	}
 	for _, o := range []*torch.Owned{r.numbers, r.ids} {
 		if o != nil {
@@ -218,14 +221,15 @@ func (sl *slot) keep(e *Engine, j job, r *recorded) error {
 	}
 	r.never = true
 	if !errors.Is(err, torch.ErrUnsupported) {
-		e.mu.Lock()
-		e.unrecorded = err
-		e.mu.Unlock()
+		e.note(err)
 	}
-	if errors.Is(err, torch.ErrOutOfMemory) {
-		return err
-	}
-	return nil
+}
+
+// note keeps why work is not recorded.
+func (e *Engine) note(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.unrecorded = err
 }
 
 // makeRoom makes sure that the results of a job have room on the host.

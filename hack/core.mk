@@ -54,7 +54,7 @@ endif
 
 # pip spreads CUDA's headers and libraries over packages beside torch.
 CUDA_PIP     := $(if $(CUDA_ON),$(wildcard $(LIBTORCH:%=%/../nvidia/*)))
-CUDA_INCLUDE := $(if $(CUDA_ON),$(wildcard $(CUDA_HOME:%=%/include) /usr/local/cuda/include $(CUDA_PIP:%=%/include)))
+CUDA_INCLUDE := $(if $(CUDA_ON),$(wildcard $(CUDA_HOME:%=%/include) /usr/local/cuda/include $(CUDA_PIP:%=%/include) $(CUDA_PIP:%=%/include/cccl)))
 CUDA_DIRS    := $(wildcard $(CUDA_PIP:%=%/lib))
 CUDART       := $(or $(firstword $(wildcard $(CUDA_DIRS:%=%/libcudart.so*))),-lcudart)
 

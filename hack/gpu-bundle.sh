@@ -22,7 +22,7 @@ lib=/usr/lib/$(${CXX:-g++} -print-multiarch)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 tree=$work/nlnctl
-mkdir -p "$tree/bin" "$tree/faiss/lib" "$tree/faiss/include" "$tree/blas" "$out"
+mkdir -p "$tree/bin" "$tree/faiss/lib" "$tree/faiss/include" "$tree/openblas" "$out"
 
 # The tree itself, without what only reading needs: tests find their data, and the
 # core its sources, where they always are.
@@ -40,9 +40,9 @@ done >"$tree/packages"
 cp "$lib/libfaiss.a" "$tree/faiss/lib/"
 cp -r /usr/include/faiss "$tree/faiss/include/"
 # By the names under which they are asked for; with the Fortran runtime they need.
-for f in libblas.so.3 liblapack.so.3 libopenblas.so.0; do cp -L "$lib/openblas-openmp/$f" "$tree/blas/"; done
+for f in libblas.so.3 liblapack.so.3 libopenblas.so.0; do cp -L "$lib/openblas-openmp/$f" "$tree/openblas/"; done
 for f in libgfortran.so.5 libquadmath.so.0; do
-	[ ! -e "$lib/$f" ] || cp -L "$lib/$f" "$tree/blas/"
+	[ ! -e "$lib/$f" ] || cp -L "$lib/$f" "$tree/openblas/"
 done
 if [ -n "${NLN_DATA:-}" ] && [ -d "$NLN_DATA/mnist" ]; then
 	mkdir -p "$tree/data"

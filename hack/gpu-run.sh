@@ -44,11 +44,12 @@ print(json.dumps({"system": platform.platform(), "gpu": gpu}))')" "$(IFS=,; echo
 	} >"$OUT/results.json"
 	echo "== results in $OUT/results.json"
 }
-trap finish EXIT
+trap 'finish; exec >&- 2>&-; wait' EXIT
 
-[ -d "$work/nlnctl" ] || python3 -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2], filter="tar")' "$here/nlnctl.tar.xz" "$work" || exit
+sum=$(sha256sum <"$here/nlnctl.tar.xz")
+[ "$(cat "$work/sum" 2>/dev/null)" = "$sum" ] || { rm -rf "$work/nlnctl"; python3 -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2], filter="tar")' "$here/nlnctl.tar.xz" "$work" && echo "$sum" >"$work/sum"; } || exit
 cd "$work/nlnctl" || exit
-export LD_LIBRARY_PATH=$PWD/blas${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+export LD_LIBRARY_PATH=$PWD/openblas${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export NLN_CORE=$PWD/build/lib/libnlncore.so NLN_TEST_DEVICE=$DEVICE
 [ ! -d data ] || export NLN_DATA=$PWD/data
 
@@ -58,9 +59,16 @@ case ${LIBTORCH:-} in
 system) LIBTORCH='' ;;
 esac
 [ "$DEVICE" != cpu ] || cuda=${CUDA:-}
+# What of CUDA's headers pip does not have comes from the toolkit, beside its compiler.
+if [ -z "${CUDA_HOME:-}" ] && nvcc=$(command -v nvcc || ls /usr/local/cuda*/bin/nvcc 2>/dev/null | tail -n 1); then
+	home=$(dirname "$(dirname "$(readlink -f "$nvcc")")")
+	for d in "$home" "$home"/targets/x86_64-linux; do
+		[ ! -f "$d/include/crt/host_defines.h" ] || export CUDA_HOME=$d
+	done
+fi
 
 build() {
-	make -f hack/core.mk -j"$(nproc)" core CUDA=$cuda LIBTORCH="$LIBTORCH" FAISS="$PWD/faiss" BLAS="$PWD/blas"
+	make -f hack/core.mk -j"$(nproc)" core CUDA=$cuda LIBTORCH="$LIBTORCH" FAISS="$PWD/faiss" BLAS="$PWD/openblas"
 }
 
 # tests DEVICE: the tests of all packages, each in its own folder.
@@ -89,8 +97,8 @@ for part in $parts; do
 	bench) step bench bin/gpu -device "$DEVICE" -peers bench/peers -o "$work/bench.json" ;;
 	experiment)
 		[ -d data ] || bin/nlnctl data synth --format all -o data
-		step experiment bin/nlnctl experiment run table6 --budget "${BUDGET:-quick}" --data data --device "$DEVICE" -o "$OUT/run" &&
-			step report bin/nlnctl experiment report "$OUT/run"
+		step experiment bin/nlnctl experiment run "${PLAN:-table6}" --budget "${BUDGET:-quick}" --data data --device "$DEVICE" -o "$work/run" &&
+			step report bin/nlnctl experiment report "$work/run" && cp "$work"/run/report/report.html "$work"/run/report/results.csv "$OUT"
 		;;
 	*) echo "run.sh: unknown part $part: core, tests, bench or experiment" ;;
 	esac

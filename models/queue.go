@@ -2,7 +2,6 @@ package models
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/nlnctl/nlnctl/cgo/torch"
@@ -148,11 +147,17 @@ func (q *queue) step(s *torch.Scope, p *plan) error {
 		g, err := q.capture(work)
 		switch {
 		case err == nil:
-			p.graph, p.again = g, g.Replay
-		case errors.Is(err, torch.ErrOutOfMemory):
-			return fmt.Errorf("recording a step: %w", err)
+			p.graph, p.again = g, func() error {
+				err := g.Replay()
+				if err == nil {
+					return nil
+				}
+				// As where another recording has failed in the meantime.
+				q.t.res.Unrecorded, p.again = err.Error(), work
+				return work()
+			}
 		default:
-			// Nothing has been done, and can be done as before.
+			// Nothing has been done, and can be done as before, which takes less memory.
 			p.again = work
 			if !errors.Is(err, torch.ErrUnsupported) {
 				q.t.res.Unrecorded = err.Error()

@@ -3,12 +3,15 @@
 #include "torch.h"
 
 #ifdef NLN_CUDA
-#include <ATen/cuda/CUDAContext.h>
 #include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
+#include <cuda_runtime_api.h>
 #include <torch/cuda.h>
+#include <torch/version.h>
 
+#include <memory>
 #include <optional>
 #endif
 
@@ -26,18 +29,30 @@ struct nln_stream : nln::Counted {
 };
 
 struct nln_graph : nln::Counted {
-  at::cuda::CUDAGraph graph;
+  std::unique_ptr<at::cuda::CUDAGraph> graph = std::make_unique<at::cuda::CUDAGraph>();
   c10::cuda::CUDAStream stream;
-  bool recording = true;
-  explicit nln_graph(c10::cuda::CUDAStream s) : stream(s) { graph.capture_begin(); }
+  bool recording = true, sound = false;
+  explicit nln_graph(c10::cuda::CUDAStream s) : stream(s) {
+#if TORCH_VERSION_MAJOR > 1
+    // What other threads do meanwhile is none of the recording's business.
+    graph->capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
+#else
+    graph->capture_begin();
+#endif
+  }
+  ~nln_graph() {
+    // libtorch goes on asking a recording that failed which memory is its own.
+    if (!sound) (void)graph.release();
+  }
 };
 
 std::string nln::cuda_devices() {
   std::string all;
   for (int i = 0; i < static_cast<int>(torch::cuda::device_count()); i++) {
-    const cudaDeviceProp *p = at::cuda::getDeviceProperties(i);
-    all += std::string(i ? "," : "") + "{\"name\":\"" + p->name + "\",\"bytes\":" + std::to_string(p->totalGlobalMem) +
-           ",\"capability\":\"" + std::to_string(p->major) + "." + std::to_string(p->minor) + "\"}";
+    cudaDeviceProp p;
+    if (cudaGetDeviceProperties(&p, i) != cudaSuccess) throw Error(NLN_FAILED, "device " + std::to_string(i) + " does not say what it is");
+    all += std::string(i ? "," : "") + "{\"name\":\"" + p.name + "\",\"bytes\":" + std::to_string(p.totalGlobalMem) +
+           ",\"capability\":\"" + std::to_string(p.major) + "." + std::to_string(p.minor) + "\"}";
   }
   return all;
 }
@@ -74,6 +89,8 @@ nln_status nln_graph_begin(nln_stream *s, nln_graph **out) {
     if (!s->mine) throw Error(NLN_UNSUPPORTED, "the CPU records no work");
     // Whatever is under way must not end up in the recording.
     s->mine->synchronize();
+    // A recording has memory of its own and may not ask for what is kept for later.
+    c10::cuda::CUDACachingAllocator::emptyCache();
     const c10::cuda::CUDAStreamGuard guard(*s->mine); // and its device, which is what is recorded
     *out = new nln_graph(*s->mine);
   });
@@ -83,15 +100,16 @@ nln_status nln_graph_end(nln_graph *g) {
   return run("end of recording", [&] {
     g->recording = false;
     const c10::cuda::CUDAStreamGuard guard(g->stream);
-    g->graph.capture_end();
+    g->graph->capture_end();
+    g->sound = true;
   });
 }
 
 nln_status nln_graph_replay(nln_graph *g) {
   return run("replay", [&] {
-    if (g->recording) invalid("the recording has not ended");
+    if (!g->sound) invalid("the recording has not ended well");
     const c10::cuda::CUDAStreamGuard guard(g->stream);
-    g->graph.replay();
+    g->graph->replay();
   });
 }
 

@@ -28,10 +28,12 @@ bool no_cudnn() {
 // set_up is done when the core is loaded. Some of cuDNN's gradients of convolutions add
 // up in an order that changes from call to call; a training that goes on from a
 // checkpoint ends where one in one go does, and so these are never taken. And cuDNN
-// would round factors, which is for nln_set_precision to say.
+// would round factors, as cuBLAS where the environment says so, which is for
+// nln_set_precision to say.
 bool set_up() {
   at::globalContext().setDeterministicCuDNN(true);
   at::globalContext().setAllowTF32CuDNN(false);
+  at::globalContext().setAllowTF32CuBLAS(false);
   if (no_cudnn()) at::globalContext().setUserEnabledCuDNN(false);
   return true;
 }
