@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
@@ -28,6 +29,7 @@ type server struct {
 	lists  atomic.Int64
 	busy   atomic.Int64 // requests for objects at work
 	most   atomic.Int64 // of them at the same time
+	delay  atomic.Int64 // of each, in nanoseconds
 	refuse atomic.Bool  // all access
 }
 
@@ -54,6 +56,7 @@ func serve(t testing.TB) *server {
 			defer s.busy.Add(-1)
 			for m := s.most.Load(); n > m && !s.most.CompareAndSwap(m, n); m = s.most.Load() {
 			}
+			time.Sleep(time.Duration(s.delay.Load()))
 		}
 		fake.ServeHTTP(w, r)
 	}))
@@ -253,6 +256,7 @@ func TestReadsInParallel(t *testing.T) {
 		objects[fmt.Sprintf("%03d.png", i)] = picture(t, uint8(i))
 	}
 	put(t, "s3://pictures"+s.query, objects)
+	s.delay.Store(int64(5 * time.Millisecond)) // so that the others are asked for meanwhile, however busy the machine
 	sp, err := reading.Open("s3://pictures/" + s.query)
 	if err != nil {
 		t.Fatal(err)
