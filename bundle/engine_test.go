@@ -1,27 +1,16 @@
 package bundle
 
 import (
-	"cmp"
 	"errors"
 	"math"
-	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/engine"
+	"github.com/nlnctl/nlnctl/internal/coretest"
 	"github.com/nlnctl/nlnctl/nln"
 )
-
-// testDevice is where the tests compute: NLN_TEST_DEVICE, such as "cuda:0", or the CPU.
-func testDevice(t testing.TB) torch.Device {
-	t.Helper()
-	d, err := torch.FindDevice(cmp.Or(os.Getenv("NLN_TEST_DEVICE"), "cpu"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
 
 // A bundle that is opened scores with an engine as without, mapped tables and all.
 func TestEngine(t *testing.T) {
@@ -32,7 +21,7 @@ func TestEngine(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := torch.LiveHandles()
-	c, err := Open(path, testDevice(t))
+	c, err := Open(path, coretest.Device(t))
 	if err != nil {
 		t.Fatal(err)
 	}

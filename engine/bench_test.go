@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/internal/coretest"
 	"github.com/nlnctl/nlnctl/models"
 	"github.com/nlnctl/nlnctl/nln"
 )
@@ -22,7 +23,7 @@ func benchScorer(b *testing.B) *nln.Scorer {
 		b.Fatal(err)
 	}
 	cfg.Latent = 32
-	m, err := models.New(cfg, testDevice(b))
+	m, err := models.New(cfg, coretest.Device(b))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -14,23 +13,10 @@ import (
 
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/internal/coretest"
 	"github.com/nlnctl/nlnctl/models"
 	"github.com/nlnctl/nlnctl/nln"
 )
-
-// testDevice is where the tests compute: NLN_TEST_DEVICE, such as "cuda:0", or the CPU.
-func testDevice(t testing.TB) torch.Device {
-	t.Helper()
-	name := os.Getenv("NLN_TEST_DEVICE")
-	if name == "" {
-		return torch.CPU
-	}
-	d, err := torch.FindDevice(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
 
 // atEnd fails the test if it ends with more objects of the core than it began with.
 func atEnd(t *testing.T) {
@@ -88,7 +74,7 @@ func (f fixture) fit(t testing.TB) *nln.Scorer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := models.New(cfg, testDevice(t))
+	m, err := models.New(cfg, coretest.Device(t))
 	if err != nil {
 		t.Fatal(err)
 	}

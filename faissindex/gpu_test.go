@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/nlnctl/nlnctl/cgo/faiss"
+	"github.com/nlnctl/nlnctl/internal/coretest"
 	"github.com/nlnctl/nlnctl/nln"
 )
 
@@ -45,7 +46,7 @@ func TestGPU(t *testing.T) {
 func TestGPUProposes(t *testing.T) {
 	rng := rand.New(rand.NewPCG(10, 11))
 	const dim, n, k = 16, 2000, 5
-	v := clusters(rng, n, dim, 1)
+	v := coretest.Clusters(rng, n, dim, 1)
 	x, y := newIndex(t, dim, v), newIndex(t, dim, v)
 	x.gpu = y.raw
 	defer func() { x.gpu = nil }()

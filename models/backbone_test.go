@@ -13,6 +13,7 @@ import (
 
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/internal/coretest"
 )
 
 // backboneTol is absolute, of features about 1: both sides are libtorch in float32,
@@ -37,7 +38,7 @@ func backboneCases(t *testing.T) (cases []struct {
 
 func openBackbone(t *testing.T) *Backbone {
 	t.Helper()
-	b, err := OpenBackbone("testdata/backbone.pt", testDevice(t))
+	b, err := OpenBackbone("testdata/backbone.pt", coretest.Device(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +139,7 @@ func TestBackboneErrors(t *testing.T) {
 		t.Errorf("closed: %v", err)
 	}
 	missing := filepath.Join(t.TempDir(), "net.pt")
-	if _, err := OpenBackbone(missing, testDevice(t)); err == nil || !strings.Contains(err.Error(), "models: open backbone: torch: load script: "+missing) {
+	if _, err := OpenBackbone(missing, coretest.Device(t)); err == nil || !strings.Contains(err.Error(), "models: open backbone: torch: load script: "+missing) {
 		t.Errorf("missing: %v", err)
 	}
 }

@@ -3,34 +3,19 @@ package models
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"testing"
 	"time"
 
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/internal/coretest"
 )
-
-// testDevice is where the package's tests compute: NLN_TEST_DEVICE, such as "cuda:0",
-// or the CPU.
-func testDevice(t testing.TB) torch.Device {
-	t.Helper()
-	name := os.Getenv("NLN_TEST_DEVICE")
-	if name == "" {
-		return torch.CPU
-	}
-	d, err := torch.FindDevice(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
 
 // onDevice returns a tolerance for sums in float32 that holds on the CPU, for the device
 // of the tests. On a CUDA device it is ten times as large: cuDNN computes some
 // convolutions by transforms, whose sums have a digit less, and chooses by the batch.
 func onDevice(t testing.TB, tol float64) float64 {
-	if testDevice(t) == torch.CPU {
+	if coretest.Device(t) == torch.CPU {
 		return tol
 	}
 	return 10 * tol
@@ -49,7 +34,7 @@ func BenchmarkTrainDevice(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/batch=%d", filters, batch), func(b *testing.B) {
 				cfg := config(b, "paper", grey28)
 				cfg.Filters, cfg.Batch, cfg.Steps = filters, batch, 1<<40
-				m, err := New(cfg, testDevice(b))
+				m, err := New(cfg, coretest.Device(b))
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/internal/coretest"
 	"github.com/nlnctl/nlnctl/nln"
 )
 
@@ -47,7 +48,7 @@ func configOfArch(t testing.TB, preset, arch string, shape dataset.Shape) Config
 
 func newModel(t testing.TB, c Config) *Autoencoder {
 	t.Helper()
-	m, err := New(c, testDevice(t))
+	m, err := New(c, coretest.Device(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +96,7 @@ func TestParameterCounts(t *testing.T) {
 		for i, arch := range archs {
 			cfg := configOfArch(t, "paper", arch, c.shape)
 			cfg.Filters, cfg.Norm = c.filters, c.norm
-			m, err := New(cfg, testDevice(t))
+			m, err := New(cfg, coretest.Device(t))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -190,7 +191,7 @@ func TestEverySizeTrainsAndScores(t *testing.T) {
 // apply runs one layer on values of the given shape.
 func apply(t *testing.T, l layer, v []float32, shape ...int) []float32 {
 	t.Helper()
-	s := torch.NewScope(testDevice(t))
+	s := torch.NewScope(coretest.Device(t))
 	defer s.Close()
 	out := l(pass{s: s}, s.FromFloats(v, shape...)).Floats()
 	if err := s.Err(); err != nil {
@@ -202,7 +203,7 @@ func apply(t *testing.T, l layer, v []float32, shape ...int) []float32 {
 // ones returns a layer made by mk with all weights 1 and no bias.
 func ones(t *testing.T, mk func(b *builder, name string, in, out int) layer) layer {
 	t.Helper()
-	b := &builder{dev: testDevice(t)}
+	b := &builder{dev: coretest.Device(t)}
 	l := mk(b, "l", 1, 1)
 	t.Cleanup(func() {
 		for _, p := range b.params {
@@ -244,7 +245,7 @@ const convTol = 1e-5
 // The transposed convolution must be libtorch's own without its last row and column.
 func TestConvT2x2IsTheTransposedConvolution(t *testing.T) {
 	atEnd(t)
-	b := &builder{dev: testDevice(t), seed: 5}
+	b := &builder{dev: coretest.Device(t), seed: 5}
 	l := b.convTReLU2("l", 3, 4)
 	defer b.params[0].Close()
 	defer b.params[1].Close()
@@ -269,7 +270,7 @@ func TestConvT2x2IsTheTransposedConvolution(t *testing.T) {
 // shift; with the batch's statistics it normalises, and moves them.
 func TestNorm(t *testing.T) {
 	atEnd(t)
-	b := &builder{dev: testDevice(t)}
+	b := &builder{dev: coretest.Device(t)}
 	l := b.norm("n", NormCode, 2)
 	for _, p := range b.params {
 		defer p.Close()
@@ -283,7 +284,7 @@ func TestNorm(t *testing.T) {
 			t.Errorf("channel %d = %v, want %v", i, got[i], want)
 		}
 	}
-	s := torch.NewScope(testDevice(t))
+	s := torch.NewScope(coretest.Device(t))
 	defer s.Close()
 	v := l(pass{s: s, batchStats: true}, s.FromFloats([]float32{1, 5, 3, 7}, 2, 2, 1, 1)).Floats()
 	if math.Abs(float64(v[0]-8)) > 1e-2 || math.Abs(float64(v[2]-12)) > 1e-2 {
@@ -364,7 +365,7 @@ func TestSaveLoad(t *testing.T) {
 	atEnd(t)
 	m := newModel(t, config(t, "code", color32))
 	b := weights(t, m)
-	l, err := Load(bytes.NewReader(b), testDevice(t))
+	l, err := Load(bytes.NewReader(b), coretest.Device(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -373,7 +374,7 @@ func TestSaveLoad(t *testing.T) {
 		t.Error("loaded model differs")
 	}
 	for n := 0; n < len(b); n += len(b)/50 + 1 {
-		if _, err := Load(bytes.NewReader(b[:n]), testDevice(t)); err == nil {
+		if _, err := Load(bytes.NewReader(b[:n]), coretest.Device(t)); err == nil {
 			t.Fatalf("first %d bytes of %d: no error", n, len(b))
 		}
 	}
@@ -386,7 +387,7 @@ func TestSaveLoad(t *testing.T) {
 		if !bytes.Contains(b, []byte(c.old)) {
 			t.Fatalf("the file has no %s", c.old)
 		}
-		if _, err := Load(bytes.NewReader(bytes.ReplaceAll(b, []byte(c.old), []byte(c.new))), testDevice(t)); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Load(bytes.NewReader(bytes.ReplaceAll(b, []byte(c.old), []byte(c.new))), coretest.Device(t)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s for %s: %v", c.new, c.old, err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/internal/coretest"
 )
 
 // Both sides are libtorch in float32. They sum in different orders, since ours
@@ -282,7 +283,7 @@ func snapshot(t *testing.T, m *Autoencoder) map[string]string {
 // stepOnly computes all losses and lets optimiser i step.
 func stepOnly(t *testing.T, tr *trainer, i int) {
 	t.Helper()
-	s := torch.NewGradScope(testDevice(t))
+	s := torch.NewGradScope(coretest.Device(t))
 	defer s.Close()
 	x := tr.set.Gather(identity(tr.set.Len()), make([]float32, tr.set.Len()*tr.set.Shape().Len()))
 	obj := tr.m.objectives(pass{s: s, noise: &fixedNoise{}}, s.FromFloats(x.Pix, x.N, x.C, x.H, x.W))
@@ -300,7 +301,7 @@ func encoderGradient(t *testing.T, m *Autoencoder, set *dataset.Set) []float32 {
 			own = append(own, p.Owned)
 		}
 	}
-	s := torch.NewGradScope(testDevice(t))
+	s := torch.NewGradScope(coretest.Device(t))
 	defer s.Close()
 	x := set.Gather(identity(set.Len()), make([]float32, len(set.Pix)))
 	obj := m.objectives(pass{s: s}, s.FromFloats(x.Pix, x.N, x.C, x.H, x.W))
@@ -350,7 +351,7 @@ func TestAEConEncoderGradient(t *testing.T) {
 
 func TestKL(t *testing.T) {
 	atEnd(t)
-	s := torch.NewScope(testDevice(t))
+	s := torch.NewScope(coretest.Device(t))
 	defer s.Close()
 	if v := kl(s.Full(0, 3, 2), s.Full(0, 3, 2)).Item(); v != 0 {
 		t.Errorf("KL of N(0, 1) = %v, want 0", v)

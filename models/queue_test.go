@@ -11,6 +11,7 @@ import (
 
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/internal/coretest"
 )
 
 // weightTol bounds how far weights on a CUDA device may be apart after some dozens of
@@ -21,7 +22,7 @@ const weightTol = 5e-3
 
 func sameWeights(t *testing.T, what string, a, b *Autoencoder) {
 	t.Helper()
-	if testDevice(t) == torch.CPU {
+	if coretest.Device(t) == torch.CPU {
 		if !bytes.Equal(weights(t, a), weights(t, b)) {
 			t.Errorf("%s: other weights", what)
 		}
@@ -70,7 +71,7 @@ func TestQueueIsStepByStep(t *testing.T) {
 				fast := newModel(t, cfg)
 				again := train(t, fast, set, opt.steps(&got))
 				sameWeights(t, what, slow, fast)
-				if testDevice(t) == torch.CPU && (!reflect.DeepEqual(got, want) || again.FirstLoss != res.FirstLoss || again.LastLoss != res.LastLoss) {
+				if coretest.Device(t) == torch.CPU && (!reflect.DeepEqual(got, want) || again.FirstLoss != res.FirstLoss || again.LastLoss != res.LastLoss) {
 					t.Errorf("%s: losses %v, step by step %v", what, got, want)
 				}
 			}

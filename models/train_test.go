@@ -15,6 +15,7 @@ import (
 
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/internal/coretest"
 	"github.com/nlnctl/nlnctl/nln"
 )
 
@@ -130,10 +131,10 @@ func TestRandomNumbers(t *testing.T) {
 		t.Errorf("%d orders for 3 epochs and 2 seeds, want 6", len(orders))
 	}
 
-	s := torch.NewScope(testDevice(t))
+	s := torch.NewScope(coretest.Device(t))
 	defer s.Close()
 	draw := func(seed uint64, step int) (normal, dropped []float32) {
-		tr := &trainer{m: &Autoencoder{cfg: Config{Seed: seed}, dev: testDevice(t)}}
+		tr := &trainer{m: &Autoencoder{cfg: Config{Seed: seed}, dev: coretest.Device(t)}}
 		g, err := tr.drawn(step)
 		if err != nil {
 			t.Fatal(err)

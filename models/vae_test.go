@@ -8,6 +8,7 @@ import (
 
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
+	"github.com/nlnctl/nlnctl/internal/coretest"
 	"github.com/nlnctl/nlnctl/nln"
 )
 
@@ -31,7 +32,7 @@ func reorder(set *dataset.Set, ids []int) dataset.Images {
 // heads returns mean and standard deviation of the latents of x.
 func heads(t *testing.T, m *Autoencoder, x dataset.Images) (mean, sd []float32) {
 	t.Helper()
-	s := torch.NewScope(testDevice(t))
+	s := torch.NewScope(coretest.Device(t))
 	defer s.Close()
 	mu, logVar := m.vae.heads(pass{s: s}, s.FromFloats(x.Pix, x.N, x.C, x.H, x.W))
 	mean, sd = mu.Floats(), logVar.Affine(.5, 0).Exp().Floats()

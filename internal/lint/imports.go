@@ -40,14 +40,15 @@ var arrows = map[string][]string{
 	// implements an interface of package dataset
 	"cgo/pictures": {"cgo/internal", "dataset"},
 
-	"buckets":      {"dataset"}, // implements an interface of it
-	"nln":          {"dataset"},
-	"dataset":      {},
-	"cgo/internal": {},
-	"internal":     {},
-	"hack":         {},
-	"hack/pack":    {"cli"},          // writes the manual and the completions
-	"deploy":       {"cli", "batch"}, // examples, checked against the program
+	"buckets":           {"dataset"}, // implements an interface of it
+	"nln":               {"dataset"},
+	"dataset":           {},
+	"cgo/internal":      {},
+	"internal":          {},
+	"internal/coretest": {"cgo/torch", "nln"},
+	"hack":              {},
+	"hack/pack":         {"cli"},          // writes the manual and the completions
+	"deploy":            {"cli", "batch"}, // examples, checked against the program
 	"bench": {
 		"experiment", "batch", "serve", "report", "bundle", "recipe",
 		"models", "engine", "faissindex", "torchindex", "nln", "dataset", "cgo",
