@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -185,7 +186,8 @@ func TestDamagedPlan(t *testing.T) {
 				}
 			}
 			os.WriteFile(file, good[:i], 0o644)
-			if err := read(); err == nil {
+			whole := i == len(bytes.TrimSpace(good)) // but for the end of its line
+			if err := read(); err == nil && !whole {
 				t.Fatalf("%s: cut at byte %d it is read", key, i)
 			}
 		}
