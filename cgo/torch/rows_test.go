@@ -89,6 +89,22 @@ func TestStaging(t *testing.T) {
 	}
 }
 
+// newNear returns a search among vectors of dim values.
+func newNear(t *testing.T, dev Device, v []float32, dim int) *Near {
+	t.Helper()
+	vectors, err := NewOwned(dev, v, len(v)/dim, dim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { vectors.Close() })
+	near, err := NewNear(dev, vectors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { near.Close() }) // before the vectors
+	return near
+}
+
 // TestNear compares the search with comparing everything, in plain Go.
 func TestNear(t *testing.T) {
 	dev := testDevice(t)
@@ -98,17 +114,10 @@ func TestNear(t *testing.T) {
 	for i := range v {
 		v[i] = float32(rng.NormFloat64())
 	}
-	copy(v[dim:], v[:4*dim]) // vectors 0 to 4 are equal, for ties
-	vectors, err := NewOwned(dev, v, n, dim)
-	if err != nil {
-		t.Fatal(err)
+	for i := 1; i < 5; i++ { // vectors 0 to 4 are equal, for ties
+		copy(v[i*dim:], v[:dim])
 	}
-	defer vectors.Close()
-	near, err := NewNear(dev, vectors)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer near.Close()
+	near := newNear(t, dev, v, dim)
 	q := make([]float32, 50*dim)
 	for i := range q {
 		q[i] = float32(rng.NormFloat64())
@@ -183,16 +192,7 @@ func TestNearSaysWhenUnsure(t *testing.T) {
 	for i := range v {
 		v[i] = 1000
 	}
-	vectors, err := NewOwned(dev, v, n, dim)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer vectors.Close()
-	near, err := NewNear(dev, vectors)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer near.Close()
+	near := newNear(t, dev, v, dim)
 	s := NewScope(dev)
 	defer s.Close()
 	q := []float32{1001, 1000, 999, 1000}
