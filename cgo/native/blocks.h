@@ -39,6 +39,22 @@ struct Factor {
   int segments;
 };
 
+// A Tile is a part of a map with as many rows and columns, 2 or 3, that begins at
+// (y, x). Its convolution with a 2x2 kernel looks at one more row and column of
+// pixels, and is made of as many products as these have pixels, of *points*, which
+// are combinations of the pixels (torch_winograd.cc says which). Point (i, j) stands
+// in row point[4 * i + j] of a matrix.
+struct Tile {
+  int32_t rows, columns, y, x, point[16];
+};
+
+// Tiles are those of one map, in which each row has `columns` pixels, or what of
+// their channels stands from a pointer on.
+struct Tiles {
+  const Tile *tile;
+  int64_t count, columns;
+};
+
 // Adam is an update of it: m moves to the gradient by 1 - beta1, v to its square by
 // 1 - beta2, p against m / (sqrt(v) * root + eps) by rate.
 struct Adam {
@@ -67,6 +83,22 @@ struct Level {
   void (*outer)(const Factor &x, const int32_t *offset, int64_t depth, const float *g, const int32_t *from,
                 int64_t columns, float *sum);
 
+  // The four below go through tiles. A pixel of a map has `channels` values, a row of
+  // points or products `step`; `run` of either, a multiple of 16, are made.
+
+  // Makes points of the pixels of x.
+  void (*take)(const Tiles &t, const float *x, int64_t channels, int64_t run, float *points, int64_t step);
+
+  // Makes results out of products, plus bias; with relu no less than 0.
+  void (*give)(const Tiles &t, const float *products, int64_t step, const float *bias, bool relu, int64_t run, float *y,
+               int64_t channels);
+
+  // Makes gradients of products out of those of the results.
+  void (*give_back)(const Tiles &t, const float *gy, int64_t channels, int64_t run, float *products, int64_t step);
+
+  // Adds gradients of pixels, out of those of points, to gx.
+  void (*take_back)(const Tiles &t, const float *points, int64_t step, int64_t run, float *gx, int64_t channels);
+
   // Copies a row of a gradient, w pixels of c channels, to gx: all of it, or where
   // y, the result of a ReLU, is positive. Adds it to sum, a value a channel.
   void (*pass)(const float *gy, const float *y, int64_t w, int64_t c, float *gx, float *sum);
@@ -76,8 +108,9 @@ struct Level {
   // be NULL.
   void (*relu_pool)(const float *x, Shape s, float *y, uint8_t *index);
 
-  // The gradient gx of relu_pool for the gradient gy.
-  void (*relu_pool_back)(const float *gy, const uint8_t *index, Shape s, float *gx);
+  // The gradient gx of relu_pool for the gradient gy. Adds what passes to sum, a value a
+  // channel, unless it is NULL.
+  void (*relu_pool_back)(const float *gy, const uint8_t *index, Shape s, float *gx, float *sum);
 
   // relu_pool of the 2x2 convolution of one image with zeros after it. x has
   // `planes` planes of 2h+1 rows and 2w+1 columns, the last of which are 0. w is

@@ -72,7 +72,7 @@ NLN_INLINE void relu_pool(const float *x, Shape s, float *y, uint8_t *index) {
     }
 }
 
-NLN_INLINE void relu_pool_back(const float *gy, const uint8_t *index, Shape s, float *gx) {
+NLN_INLINE void relu_pool_back(const float *gy, const uint8_t *index, Shape s, float *gx, float *sum) {
   const int64_t c = s.channels, row = 2 * s.w * c;
   for (int64_t i = 0; i < s.h; i++)
     for (int64_t j = 0; j < s.w; j++) {
@@ -85,6 +85,8 @@ NLN_INLINE void relu_pool_back(const float *gy, const uint8_t *index, Shape s, f
         p[k] = which == 0 ? v : 0, p[c + k] = which == 1 ? v : 0;
         q[k] = which == 2 ? v : 0, q[c + k] = which == 3 ? v : 0;
       }
+      if (sum)
+        for (int64_t k = 0; k < c; k++) sum[k] += at[k] == kNone ? 0 : g[k];
     }
 }
 
@@ -150,8 +152,8 @@ NLN_INLINE void conv_pool(const float *x, const float *w, const float *bias, Sha
   }
 }
 
-// load takes the gradient of some filters of a pooled value and its index.
-NLN_INLINE void load(const float *gy, const uint8_t *index, int64_t count, float *g, int32_t *which) {
+// take_gradient takes the gradient of some filters of a pooled value and its index.
+NLN_INLINE void take_gradient(const float *gy, const uint8_t *index, int64_t count, float *g, int32_t *which) {
   if (count == kLanes) {
     for (int l = 0; l < kLanes; l++) g[l] = gy[l], which[l] = index[l];
     return;
@@ -160,7 +162,7 @@ NLN_INLINE void load(const float *gy, const uint8_t *index, int64_t count, float
 }
 
 template <int Planes>
-NLN_INLINE void conv_pool_back(const float *x, const float *gy, const uint8_t *index, Shape s, float *gw, float *gbias) {
+NLN_INLINE void masked_back(const float *x, const float *gy, const uint8_t *index, Shape s, float *gw, float *gbias) {
   const int64_t filters = (s.channels + kLanes - 1) / kLanes * kLanes;
   for (int64_t f = 0; f < filters; f += kLanes) {
     const int64_t count = s.channels - f < kLanes ? s.channels - f : kLanes;
@@ -172,7 +174,7 @@ NLN_INLINE void conv_pool_back(const float *x, const float *gy, const uint8_t *i
         const int64_t at = (i * s.w + j) * s.channels + f;
         float g[kLanes];
         int32_t which[kLanes];
-        load(gy + at, index + at, count, g, which);
+        take_gradient(gy + at, index + at, count, g, which);
 #pragma GCC unroll 4
         for (int k = 0; k < 4; k++) {
           float part[kLanes];
@@ -205,7 +207,7 @@ NLN_INLINE void conv_pool_back_image(const float *w, const float *gy, const uint
         const int64_t at = (i * s.w + j) * s.channels + f;
         float g[kLanes];
         int32_t which[kLanes];
-        load(gy + at, index + at, count, g, which);
+        take_gradient(gy + at, index + at, count, g, which);
         for (int k = 0; k < 4; k++) {
           float part[kLanes];
           for (int l = 0; l < kLanes; l++) part[l] = which[l] == k ? g[l] : 0;
@@ -238,16 +240,12 @@ NLN_INLINE void conv_pool_back_image(const float *w, const float *gy, const uint
     pass(gy, y, w, c, gx, sum);                                                                                       \
   }                                                                                                                   \
   target void name##_relu_pool(const float *x, Shape s, float *y, uint8_t *index) { relu_pool(x, s, y, index); }      \
-  target void name##_relu_pool_back(const float *gy, const uint8_t *index, Shape s, float *gx) {                      \
-    relu_pool_back(gy, index, s, gx);                                                                                 \
+  target void name##_relu_pool_back(const float *gy, const uint8_t *index, Shape s, float *gx, float *sum) {           \
+    relu_pool_back(gy, index, s, gx, sum);                                                                            \
   }                                                                                                                   \
   target void name##_conv_pool(const float *x, int planes, const float *w, const float *bias, Shape s, float *y,      \
                                uint8_t *index) {                                                                      \
     NLN_PLANES(NLN_FORWARD)                                                                                           \
-  }                                                                                                                   \
-  target void name##_conv_pool_back(const float *x, int planes, const float *gy, const uint8_t *index, Shape s,       \
-                                    float *gw, float *gbias) {                                                        \
-    NLN_PLANES(NLN_BACK)                                                                                              \
   }                                                                                                                   \
   target void name##_conv_pool_back_image(const float *w, int planes, const float *gy, const uint8_t *index, Shape s, \
                                           float *gx) {                                                                \
@@ -256,18 +254,24 @@ NLN_INLINE void conv_pool_back_image(const float *w, const float *gy, const uint
   target void name##_adam(const Adam &a, int64_t n, const float *g, float *p, float *m, float *v) {                    \
     adam(a, n, g, p, m, v);                                                                                           \
   }                                                                                                                   \
-  constexpr Level name{#name, name##_products::kWidth, name##_products::multiply, name##_products::outer, name##_pass, name##_relu_pool, name##_relu_pool_back, name##_conv_pool, name##_conv_pool_back,       \
+  constexpr Level name{#name, name##_products::kWidth, name##_products::multiply, name##_products::outer, name##_products::take, name##_products::give, name##_products::give_back, name##_products::take_back, name##_pass, name##_relu_pool, name##_relu_pool_back, name##_conv_pool, name##_products::conv_pool_back,       \
                        name##_conv_pool_back_image, name##_adam};
 
 #define NLN_FORWARD(n) conv_pool<n>(x, w, bias, s, y, index)
-#define NLN_BACK(n) conv_pool_back<n>(x, gy, index, s, gw, gbias)
+#define NLN_MASKED_BACK(n) masked_back<n>(x, gy, index, s, gw, gbias)
 #define NLN_BACK_IMAGE(n) conv_pool_back_image<n>(w, gy, index, s, gx)
+
+#define NLN_CHOSEN_BACK(n) chosen_back<n>(x, gy, index, s, gw, gbias)
 
 #define NLN_TARGET
 #define NLN_BYTES 16
 #define NLN_ROWS 6
 namespace plain_products {
 #include "blocks_products.inc"
+// Without a shuffle by values that are known only then.
+void conv_pool_back(const float *x, int planes, const float *gy, const uint8_t *index, Shape s, float *gw, float *gbias) {
+  NLN_PLANES(NLN_MASKED_BACK)
+}
 }
 NLN_LEVEL(plain, NLN_TARGET)
 

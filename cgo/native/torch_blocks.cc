@@ -6,10 +6,7 @@
 // resolution are never made where a block begins or ends at an image.
 #include "torch.h"
 
-#include <ATen/Parallel.h>
-#include <torch/csrc/autograd/custom_function.h>
-
-#include "blocks.h"
+#include "maps.h"
 #include "torch_conv.h"
 
 using namespace nln;
@@ -17,8 +14,6 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 namespace {
-
-constexpr auto kLast = at::MemoryFormat::ChannelsLast;
 
 // on_cpu says whether the kernels here can do the work.
 bool on_cpu(const at::Tensor &x) { return x.device().is_cpu() && x.scalar_type() == at::kFloat; }
@@ -68,7 +63,7 @@ struct ReluPool : torch::autograd::Function<ReluPool> {
     float *to = gx.data_ptr<float>();
     each(n, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; i++)
-        blocks::fastest().relu_pool_back(from + i * size, at + i * size, {h, w, c}, to + 4 * i * size);
+        blocks::fastest().relu_pool_back(from + i * size, at + i * size, {h, w, c}, to + 4 * i * size, nullptr);
     });
     return {gx, at::Tensor()};
   }

@@ -10,14 +10,12 @@
 // to where zeros stand around them.
 #include "torch_conv.h"
 
-#include <ATen/Parallel.h>
-#include <torch/csrc/autograd/custom_function.h>
-
 #include <cstring>
 #include <limits>
 #include <vector>
 
-#include "blocks.h"
+#include "maps.h"
+#include "torch_winograd.h"
 
 namespace nln {
 
@@ -27,10 +25,6 @@ using blocks::Factor;
 using blocks::Segment;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-constexpr auto kLast = at::MemoryFormat::ChannelsLast;
-
-const blocks::Level &level() { return blocks::fastest(); }
 
 // panels lays a matrix out as the right factor of a product.
 at::Tensor panels(const at::Tensor &m) {
@@ -50,21 +44,6 @@ at::Tensor matrix(const at::Tensor &parts, int64_t columns) {
   const at::Tensor p = parts.sum(0);
   return p.permute({1, 0, 2}).reshape({p.size(1), -1}).narrow(1, 0, columns);
 }
-
-at::Tensor filled_up(const at::Tensor &bias) {
-  const int64_t width = level().width;
-  return at::constant_pad_nd(bias, {0, (width - bias.numel() % width) % width}, 0).contiguous();
-}
-
-// Maps are `count` maps of h rows, w columns and c channels, the channels last.
-struct Maps {
-  int64_t count, h, w, c;
-  int64_t pixels() const { return h * w; }
-  int64_t size() const { return h * w * c; }
-  Maps bordered() const { return {count, h + 1, w + 1, c}; }
-};
-
-Maps maps(const at::Tensor &x) { return {x.size(0), x.size(2), x.size(3), x.size(1)}; }
 
 // places returns where the pixels of `images` maps begin, every `step`th row and
 // column of them from the given ones on.
@@ -115,9 +94,10 @@ struct Bordered {
     return values.data() + ((image * outer.h + i + before) * outer.w + before) * outer.c;
   }
 
-  void take(const float *x, int64_t images) {
+  // take takes some maps, the first of them as map `at`.
+  void take(const float *x, int64_t at, int64_t images) {
     const int64_t run = inner.w * inner.c;
-    for (int64_t n = 0; n < images; n++)
+    for (int64_t n = at; n < at + images; n++)
       for (int64_t i = 0; i < inner.h; i++, x += run) std::memcpy(row(n, i), x, static_cast<size_t>(run) * sizeof(float));
   }
 
@@ -133,20 +113,7 @@ struct Bordered {
   }
 };
 
-// each calls body(part, first, last) for equal parts of n images, one a thread.
-// What parts add up depends on their number and not on which thread was first.
-template <class Body>
-void each(int64_t parts, int64_t n, Body &&body) {
-  at::parallel_for(0, parts, 1, [&](int64_t first, int64_t last) {
-    for (int64_t p = first; p < last; p++) body(p, p * n / parts, (p + 1) * n / parts);
-  });
-}
-
-int64_t parts_of(int64_t n) { return std::min<int64_t>(at::get_num_threads(), std::max<int64_t>(n, 1)); }
-
 bool records(const at::Tensor &x) { return at::GradMode::is_enabled() && x.requires_grad(); }
-
-const float *values(const at::Tensor &t) { return t.defined() ? t.data_ptr<float>() : nullptr; }
 
 // A Filter is what the convolutions and their gradients need of a kernel.
 struct Filter {
@@ -162,10 +129,6 @@ struct Filter {
     return product.reshape({2, 2, channels, -1}).permute({3, 2, 0, 1}).contiguous();
   }
 };
-
-// How a convolution goes on: with its result as it is, with ReLU, or with ReLU
-// and the maxima of 2x2 windows.
-enum Then { kPlain, kRelu, kPool };
 
 // Conv is a 2x2 convolution that keeps rows and columns, with zeros before the
 // first or after the last ones.
@@ -189,7 +152,7 @@ struct Conv : torch::autograd::Function<Conv> {
       std::vector<float> full(then == kPool ? static_cast<size_t>(most * to.size()) : 0);
       for (int64_t i = first; i < last; i += most) {
         const int64_t images = std::min(most, last - i);
-        bordered.take(px + i * from.size(), images);
+        bordered.take(px + i * from.size(), 0, images);
         const Factor f{bordered.values.data(), at.data(), images * from.pixels(), segments.data(), 2};
         if (then != kPool) {
           level().multiply(f, pw, pb, to.c, then == kRelu, py + i * size, place.data());
@@ -236,12 +199,11 @@ struct Conv : torch::autograd::Function<Conv> {
       std::vector<float> full(index ? static_cast<size_t>(to.size()) : 0);
       for (int64_t i = first; i < last; i += most) {
         const int64_t images = std::min(most, last - i), rows = images * from.pixels();
-        bordered.take(px + i * from.size(), images);
+        bordered.take(px + i * from.size(), 0, images);
         if (index) {
           for (int64_t k = 0; k < images; k++) {
-            level().relu_pool_back(pg + (i + k) * size, index + (i + k) * size, {to.h / 2, to.w / 2, to.c}, full.data());
-            for (int64_t r = 0; r < to.h; r++)
-              level().pass(full.data() + r * to.w * to.c, nullptr, to.w, to.c, gradient.row(k, r), pgb + part * to.c);
+            level().relu_pool_back(pg + (i + k) * size, index + (i + k) * size, {to.h / 2, to.w / 2, to.c}, full.data(), pgb + part * to.c);
+            gradient.take(full.data(), k, 1);
           }
         } else {
           gradient.gradient(pg + i * size, result ? result + i * size : nullptr, images, pgb + part * to.c);
@@ -275,6 +237,17 @@ struct Phase {
   }
 };
 
+// together returns the right factor of all four phases at once, (4C, 4O): where a
+// phase does not look at a value there are zeros. For few filters that is less work
+// than four products whose panels are mostly empty.
+at::Tensor together(const at::Tensor &w) {
+  const at::Tensor k = w.permute({2, 3, 1, 0}), none = at::zeros_like(k[0]);  // (row, column, C, O)
+  const at::Tensor rows = at::stack({k, at::stack({none, k[0] + k[1]})});     // (a, row, column, C, O)
+  const at::Tensor first = rows.select(2, 0), second = rows.select(2, 1);
+  const at::Tensor all = at::stack({rows, at::stack({at::zeros_like(first), first + second}, 2)}, 1);
+  return panels(all.permute({2, 3, 4, 0, 1, 5}).reshape({-1, 4 * w.size(0)}));
+}
+
 // spread returns the kernel (3, 3, O, C) with which the gradient of the maps is
 // a convolution of that of the result: a value is seen from its own row of
 // copies, from the next, by both rows of the kernel, and from the row after.
@@ -291,6 +264,17 @@ at::Tensor gathered(const at::Tensor &k) {
   return at::stack({second + third, first + second}, 1).permute({2, 3, 0, 1}).contiguous();
 }
 
+// spread_out gives rows of pixels, each of which is two pixels of c/2 channels of a row
+// and the two below, the shape of a map.
+void spread_out(const float *x, int64_t rows, int64_t columns, int64_t c, float *y) {
+  const size_t size = static_cast<size_t>(c) * sizeof(float);
+  for (int64_t i = 0; i < rows; i++, y += 2 * columns * c)
+    for (int64_t j = 0; j < columns; j++, x += 2 * c) {
+      std::memcpy(y + j * c, x, size);
+      std::memcpy(y + (columns + j) * c, x + c, size);
+    }
+}
+
 // UpConv repeats rows and columns and is a convolution with zeros before. The
 // repeated maps are never made.
 struct UpConv : torch::autograd::Function<UpConv> {
@@ -301,24 +285,35 @@ struct UpConv : torch::autograd::Function<UpConv> {
     const at::Tensor bias = filled_up(b);
     const int64_t most = images_at_once(from);
     const auto at = places(bordered_maps, most, 1, 0, 0, from.h, from.w);
+    const int64_t width = level().width, few = (4 * to.c + width - 1) / width, many = (to.c + width - 1) / width;
+    const bool at_once = 4 * few < 9 * many;
     std::vector<Phase> phases;
     std::vector<std::vector<int32_t>> place;
-    for (int64_t a = 0; a < 2; a++)
+    for (int64_t a = 0; !at_once && a < 2; a++)
       for (int64_t c = 0; c < 2; c++) {
         phases.emplace_back(weight, bordered_maps, a, c);
         place.push_back(places(to, most, 2, a, c, from.h, from.w));
       }
-    const float *px = values(x), *pb = values(bias);
+    const at::Tensor all = at_once ? together(weight) : at::Tensor(), biases = at_once ? filled_up(b.repeat({4})) : at::Tensor();
+    const auto window_at = window(bordered_maps, 2);
+    const auto rows = at_once ? places({most, from.h, from.w, 4 * to.c}, most) : std::vector<int32_t>();
+    const float *px = values(x), *pb = values(bias), *pw = values(all), *pbs = values(biases);
     float *py = y.data_ptr<float>();
     each(parts_of(from.count), from.count, [&](int64_t, int64_t first, int64_t last) {
       Bordered bordered(from, most, true);
+      std::vector<float> four(at_once ? static_cast<size_t>(most * from.pixels() * 4 * to.c) : 0);
       for (int64_t i = first; i < last; i += most) {
         const int64_t images = std::min(most, last - i);
-        bordered.take(px + i * from.size(), images);
+        bordered.take(px + i * from.size(), 0, images);
         for (size_t p = 0; p < phases.size(); p++) {
           const auto &s = phases[p].segments;
           const Factor f{bordered.values.data(), at.data(), images * from.pixels(), s.data(), static_cast<int>(s.size())};
           level().multiply(f, values(phases[p].factor), pb, to.c, relu, py + i * to.size(), place[p].data());
+        }
+        if (at_once) {
+          const Factor f{bordered.values.data(), at.data(), images * from.pixels(), window_at.data(), 2};
+          level().multiply(f, pw, pbs, 4 * to.c, relu, four.data(), rows.data());
+          spread_out(four.data(), images * from.h, from.w, 2 * to.c, py + i * to.size());
         }
       }
     });
@@ -372,13 +367,20 @@ bool can_convolve(const at::Tensor &x, const at::Tensor &w, int64_t scale) {
   return x.device().is_cpu() && x.scalar_type() == at::kFloat && !bfloat16() && x.numel() > 0 && w.numel() > 0 && fits(x, w.size(0), scale);
 }
 
-at::Tensor conv2x2(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b, bool before, bool relu) {
-  return Conv::apply(x, w, b, before, int64_t{relu ? kRelu : kPlain}, records(x) || records(w) || records(b));
+namespace {
+
+at::Tensor conv(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b, bool before, Then then) {
+  const bool record = records(x) || records(w) || records(b);
+  return suits_winograd(x, w) ? winograd(x, w, b, before, then, record) : Conv::apply(x, w, b, before, int64_t{then}, record);
 }
 
-at::Tensor conv2x2_pool(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b) {
-  return Conv::apply(x, w, b, false, int64_t{kPool}, records(x) || records(w) || records(b));
+}  // namespace
+
+at::Tensor conv2x2(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b, bool before, bool relu) {
+  return conv(x, w, b, before, relu ? kRelu : kPlain);
 }
+
+at::Tensor conv2x2_pool(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b) { return conv(x, w, b, false, kPool); }
 
 at::Tensor up_conv2x2(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b, bool relu) {
   return UpConv::apply(x, w, b, relu, records(x) || records(w) || records(b));

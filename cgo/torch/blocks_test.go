@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 )
 
@@ -75,7 +76,8 @@ func TestBlocks(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	for _, c := range []struct{ n, channels, filters, h, w int }{
 		{1, 1, 1, 2, 2}, {3, 1, 32, 28, 28}, {2, 3, 32, 8, 12}, {7, 2, 20, 4, 6}, {2, 4, 33, 6, 4},
-		{2, 5, 16, 4, 4}, {5, 32, 64, 14, 14}, {3, 8, 1, 6, 6}, {4, 16, 3, 4, 2}, {64, 1, 8, 6, 6},
+		{2, 5, 16, 4, 4}, {5, 32, 64, 14, 14}, {21, 16, 48, 6, 8}, {3, 32, 16, 2, 10}, {1, 16, 16, 12, 16},
+		{19, 64, 32, 7, 7}, {2, 16, 32, 3, 5}, {5, 32, 16, 9, 11}, {3, 8, 1, 6, 6}, {4, 16, 3, 4, 2}, {64, 1, 8, 6, 6},
 	} {
 		shapes := [][]int{{c.n, c.channels, c.h, c.w}, {c.filters, c.channels, 2, 2}, {c.filters}}
 		var owned []*Owned
@@ -95,6 +97,9 @@ func TestBlocks(t *testing.T) {
 		}
 		weight := normal(rng, 4*c.n*c.h*c.w*max(c.filters, c.channels))
 		for _, b := range blocks {
+			if c.h%2+c.w%2 > 0 && strings.HasSuffix(b.name, "pool") {
+				continue // it wants even sizes
+			}
 			t.Run(fmt.Sprintf("%s/%v", b.name, c), func(t *testing.T) {
 				got, gotGrads := outcome(t, b.fast, owned, weight)
 				want, wantGrads := outcome(t, b.plain, owned, weight)

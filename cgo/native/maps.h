@@ -1,0 +1,49 @@
+// maps.h: what the convolutions of torch_conv.cc and torch_winograd.cc share.
+#pragma once
+
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "blocks.h"
+#include "torch.h"
+
+namespace nln {
+
+constexpr auto kLast = at::MemoryFormat::ChannelsLast;
+
+inline const blocks::Level &level() { return blocks::fastest(); }
+
+// Maps are `count` maps of h rows, w columns and c channels, the channels last.
+struct Maps {
+  int64_t count, h, w, c;
+  int64_t pixels() const { return h * w; }
+  int64_t size() const { return h * w * c; }
+  Maps bordered() const { return {count, h + 1, w + 1, c}; }
+};
+
+inline Maps maps(const at::Tensor &x) { return {x.size(0), x.size(2), x.size(3), x.size(1)}; }
+
+// How a convolution goes on: with its result as it is, with ReLU, or with ReLU
+// and the maxima of 2x2 windows.
+enum Then { kPlain, kRelu, kPool };
+
+// each calls body(part, first, last) for equal parts of n images, one a thread.
+// What parts add up depends on their number and not on which thread was first.
+template <class Body>
+void each(int64_t parts, int64_t n, Body &&body) {
+  at::parallel_for(0, parts, 1, [&](int64_t first, int64_t last) {
+    for (int64_t p = first; p < last; p++) body(p, p * n / parts, (p + 1) * n / parts);
+  });
+}
+
+inline int64_t parts_of(int64_t n) { return std::min<int64_t>(at::get_num_threads(), std::max<int64_t>(n, 1)); }
+
+inline const float *values(const at::Tensor &t) { return t.defined() ? t.data_ptr<float>() : nullptr; }
+
+// filled_up returns a bias with zeros up to whole panels.
+inline at::Tensor filled_up(const at::Tensor &bias) {
+  const int64_t width = level().width;
+  return at::constant_pad_nd(bias, {0, (width - bias.numel() % width) % width}, 0).contiguous();
+}
+
+}  // namespace nln
