@@ -28,7 +28,8 @@ const (
 // is no probability have gradients of up to 1e7 that break off, and Adam makes a
 // whole step of a gradient that is nearly 0. So the fixture also says how far
 // PyTorch ends from itself when each value of its start is changed by up to 1, 4
-// or 16 units in the last place, for the autoencoder and for the rest, and that
+// or 16 units in the last place, or each of a kernel's gradient by up to 1 or 4 of
+// half a unit of the largest, for the autoencoder and for the rest, and that
 // many times as much is let pass: that is one change, and another order of sums is
 // one in each layer of each step. The first steps stay tight throughout, and so
 // does what such losses do not reach: the autoencoder of AE-con under the authors'
