@@ -341,14 +341,16 @@ struct UpConv : torch::autograd::Function<UpConv> {
     const int64_t product = gw.numel() / parts;
     each(parts, from.count, [&](int64_t part, int64_t first, int64_t last) {
       Bordered gradient(to, most, false);
-      std::vector<float> copy(static_cast<size_t>(most * from.size() + level().width));
+      // outer reads whole panels, which may go beyond the last map.
+      const bool whole = from.c % level().width == 0;
+      std::vector<float> copy(whole ? 0 : static_cast<size_t>(most * from.size() + level().width));
       for (int64_t i = first; i < last; i += most) {
         const int64_t images = std::min(most, last - i);
         gradient.gradient(pg + i * to.size(), result ? result + i * to.size() : nullptr, images, pgb + part * to.c);
         const Factor f{gradient.values.data(), at.data(), images * from.pixels(), segments.data(), 3};
         if (pgx) level().multiply(f, pw, pn, from.c, false, pgx + i * from.size(), place.data());
-        std::memcpy(copy.data(), px + i * from.size(), static_cast<size_t>(images * from.size()) * sizeof(float));
-        level().outer(f, offset.data(), 9 * to.c, copy.data(), place.data(), from.c, pgw + part * product);
+        if (!whole) std::memcpy(copy.data(), px + i * from.size(), static_cast<size_t>(images * from.size()) * sizeof(float));
+        level().outer(f, offset.data(), 9 * to.c, whole ? px + i * from.size() : copy.data(), place.data(), from.c, pgw + part * product);
       }
     });
     return {gx, gathered(matrix(gw, from.c).reshape({3, 3, to.c, from.c})), gb.sum(0), at::Tensor(), at::Tensor()};
