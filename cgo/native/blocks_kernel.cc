@@ -14,32 +14,6 @@ namespace {
 
 #define NLN_INLINE inline __attribute__((always_inline))
 
-// pick takes the largest of four values and 0, the first of equal ones.
-NLN_INLINE float pick(float a, float b, float c, float d, int32_t *index) {
-  float m = a;
-  int32_t i = 0;
-  i = b > m ? 1 : i, m = b > m ? b : m;
-  i = c > m ? 2 : i, m = c > m ? c : m;
-  i = d > m ? 3 : i, m = d > m ? d : m;
-  *index = m > 0 ? i : kNone;
-  // Not max(m, 0): the map of a network that has diverged must stay NaN.
-  return m <= 0 ? 0 : m;
-}
-
-NLN_INLINE void pass(const float *gy, const float *y, int64_t w, int64_t c, float *gx, float *sum) {
-  for (int64_t j = 0; j < w; j++, gy += c, gx += c) {
-    if (y) {
-      for (int64_t k = 0; k < c; k++) {
-        const float v = y[k] <= 0 ? 0 : gy[k];
-        gx[k] = v, sum[k] += v;
-      }
-      y += c;
-    } else {
-      for (int64_t k = 0; k < c; k++) gx[k] = gy[k], sum[k] += gy[k];
-    }
-  }
-}
-
 // One pass over memory, which is what an update is bound by.
 NLN_INLINE void adam(const Adam &a, int64_t n, const float *__restrict g, float *__restrict p, float *__restrict m, float *__restrict v) {
   const float rest1 = 1 - a.beta1, rest2 = 1 - a.beta2;
@@ -48,46 +22,6 @@ NLN_INLINE void adam(const Adam &a, int64_t n, const float *__restrict g, float 
     m[i] = m1, v[i] = v1;
     p[i] -= a.rate * (m1 / (std::sqrt(v1) * a.root + a.eps));
   }
-}
-
-NLN_INLINE void relu_pool(const float *x, Shape s, float *y, uint8_t *index) {
-  const int64_t c = s.channels, row = 2 * s.w * c;
-  for (int64_t i = 0; i < s.h; i++)
-    for (int64_t j = 0; j < s.w; j++) {
-      const float *p = x + 2 * i * row + 2 * j * c, *q = p + row;
-      float *out = y + (i * s.w + j) * c;
-      if (index) {
-        uint8_t *at = index + (i * s.w + j) * c;
-        for (int64_t k = 0; k < c; k++) {
-          int32_t which;
-          out[k] = pick(p[k], p[c + k], q[k], q[c + k], &which);
-          at[k] = static_cast<uint8_t>(which);
-        }
-      } else {
-        for (int64_t k = 0; k < c; k++) {
-          int32_t which;
-          out[k] = pick(p[k], p[c + k], q[k], q[c + k], &which);
-        }
-      }
-    }
-}
-
-NLN_INLINE void relu_pool_back(const float *gy, const uint8_t *index, Shape s, float *gx, float *sum) {
-  const int64_t c = s.channels, row = 2 * s.w * c;
-  for (int64_t i = 0; i < s.h; i++)
-    for (int64_t j = 0; j < s.w; j++) {
-      float *p = gx + 2 * i * row + 2 * j * c, *q = p + row;
-      const float *g = gy + (i * s.w + j) * c;
-      const uint8_t *at = index + (i * s.w + j) * c;
-      for (int64_t k = 0; k < c; k++) {
-        const int32_t which = at[k];
-        const float v = g[k];
-        p[k] = which == 0 ? v : 0, p[c + k] = which == 1 ? v : 0;
-        q[k] = which == 2 ? v : 0, q[c + k] = which == 3 ? v : 0;
-      }
-      if (sum)
-        for (int64_t k = 0; k < c; k++) sum[k] += at[k] == kNone ? 0 : g[k];
-    }
 }
 
 // The 3x3 values under a window and its convolution, plane by plane.
@@ -107,50 +41,6 @@ NLN_INLINE void take(const float *x, int planes, Shape s, int64_t i, int64_t j, 
 // corner[k] is where value k of a window begins in a Patch, tap[t] how much
 // further the kernel's value t looks.
 constexpr int corner[4] = {0, 1, 3, 4}, tap[4] = {0, 1, 3, 4};
-
-template <int Planes>
-NLN_INLINE void conv_pool(const float *x, const float *w, const float *bias, Shape s, float *y, uint8_t *index) {
-  const int64_t filters = (s.channels + kLanes - 1) / kLanes * kLanes;
-  for (int64_t f = 0; f < filters; f += kLanes) {
-    const int64_t count = s.channels - f < kLanes ? s.channels - f : kLanes;
-    float weight[Planes * 4][kLanes], start[kLanes];
-    for (int t = 0; t < Planes * 4; t++)
-      for (int l = 0; l < kLanes; l++) weight[t][l] = w[t * filters + f + l];
-    for (int l = 0; l < kLanes; l++) start[l] = bias[f + l];
-    for (int64_t i = 0; i < s.h; i++)
-      for (int64_t j = 0; j < s.w; j++) {
-        Patch p;
-        take(x, Planes, s, i, j, &p);
-        float a[4][kLanes];
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; k++)
-          for (int l = 0; l < kLanes; l++) a[k][l] = start[l];
-#pragma GCC unroll 4
-        for (int c = 0; c < Planes; c++)
-#pragma GCC unroll 4
-          for (int t = 0; t < 4; t++)
-#pragma GCC unroll 4
-            for (int k = 0; k < 4; k++) {
-              const float v = p.v[c][corner[k] + tap[t]];
-              for (int l = 0; l < kLanes; l++) a[k][l] += weight[c * 4 + t][l] * v;
-            }
-        float best[kLanes];
-        int32_t which[kLanes];
-        for (int l = 0; l < kLanes; l++) best[l] = pick(a[0][l], a[1][l], a[2][l], a[3][l], &which[l]);
-        const int64_t at = (i * s.w + j) * s.channels + f;
-        if (count == kLanes) {
-          std::memcpy(y + at, best, sizeof best);
-          if (index)
-            for (int l = 0; l < kLanes; l++) index[at + l] = static_cast<uint8_t>(which[l]);
-          continue;
-        }
-        for (int64_t l = 0; l < count; l++) {
-          y[at + l] = best[l];
-          if (index) index[at + l] = static_cast<uint8_t>(which[l]);
-        }
-      }
-  }
-}
 
 // take_gradient takes the gradient of some filters of a pooled value and its index.
 NLN_INLINE void take_gradient(const float *gy, const uint8_t *index, int64_t count, float *g, int32_t *which) {
@@ -236,17 +126,6 @@ NLN_INLINE void conv_pool_back_image(const float *w, const float *gy, const uint
   }
 
 #define NLN_LEVEL(name, target)                                                                                       \
-  target void name##_pass(const float *gy, const float *y, int64_t w, int64_t c, float *gx, float *sum) {              \
-    pass(gy, y, w, c, gx, sum);                                                                                       \
-  }                                                                                                                   \
-  target void name##_relu_pool(const float *x, Shape s, float *y, uint8_t *index) { relu_pool(x, s, y, index); }      \
-  target void name##_relu_pool_back(const float *gy, const uint8_t *index, Shape s, float *gx, float *sum) {           \
-    relu_pool_back(gy, index, s, gx, sum);                                                                            \
-  }                                                                                                                   \
-  target void name##_conv_pool(const float *x, int planes, const float *w, const float *bias, Shape s, float *y,      \
-                               uint8_t *index) {                                                                      \
-    NLN_PLANES(NLN_FORWARD)                                                                                           \
-  }                                                                                                                   \
   target void name##_conv_pool_back_image(const float *w, int planes, const float *gy, const uint8_t *index, Shape s, \
                                           float *gx) {                                                                \
     NLN_PLANES(NLN_BACK_IMAGE)                                                                                        \
@@ -254,10 +133,10 @@ NLN_INLINE void conv_pool_back_image(const float *w, const float *gy, const uint
   target void name##_adam(const Adam &a, int64_t n, const float *g, float *p, float *m, float *v) {                    \
     adam(a, n, g, p, m, v);                                                                                           \
   }                                                                                                                   \
-  constexpr Level name{#name, name##_products::kWidth, name##_products::multiply, name##_products::outer, name##_products::take, name##_products::give, name##_products::give_back, name##_products::take_back, name##_pass, name##_relu_pool, name##_relu_pool_back, name##_conv_pool, name##_products::conv_pool_back,       \
+  constexpr Level name{#name, name##_products::kWidth, name##_products::multiply, name##_products::outer, name##_products::take, name##_products::give, name##_products::give_back, name##_products::take_back, name##_products::pass, name##_products::relu_pool, name##_products::relu_pool_back, name##_products::conv_pool, name##_products::conv_pool_back,       \
                        name##_conv_pool_back_image, name##_adam};
 
-#define NLN_FORWARD(n) conv_pool<n>(x, w, bias, s, y, index)
+#define NLN_FORWARD(n) few_planes<n>(x, w, bias, s, y, index)
 #define NLN_MASKED_BACK(n) masked_back<n>(x, gy, index, s, gw, gbias)
 #define NLN_BACK_IMAGE(n) conv_pool_back_image<n>(w, gy, index, s, gx)
 
