@@ -141,14 +141,21 @@ func (b *builder) kernel2x2(name string, in, out int) (w, bias *torch.Owned) {
 	return b.param(name+".weight", glorot(4*in, 4*out), out, in, 2, 2), b.param(name+".bias", constant(0), out)
 }
 
-// convReLU2 is a 2x2 convolution that keeps rows and columns, as "same" does in
-// Keras, and ReLU: it adds no zeros before and one row and column after.
-func (b *builder) convReLU2(name string, in, out int) layer {
+// convRows2 is a 2x2 convolution that keeps rows and columns, as "same" does in
+// Keras, ReLU, a normalisation, and flatten: it adds no zeros before and one row and
+// column after.
+func (b *builder) convRows2(name, normName, kind string, in, out int) layer {
 	w, bias := b.kernel2x2(name, in, out)
-	return func(p pass, x *torch.Tensor) *torch.Tensor { return x.Conv2x2(w.In(p.s), bias.In(p.s), false, true) }
+	if kind == NormNone {
+		return func(p pass, x *torch.Tensor) *torch.Tensor { return x.Conv2x2Rows(w.In(p.s), bias.In(p.s)) }
+	}
+	norm := b.norm(normName, kind, out)
+	return func(p pass, x *torch.Tensor) *torch.Tensor {
+		return flatten(p, norm(p, x.Conv2x2(w.In(p.s), bias.In(p.s), false, true)))
+	}
 }
 
-// convPool2 is convReLU2 and a pooling of 2x2 windows to their maxima.
+// convPool2 is such a convolution, ReLU and a pooling of 2x2 windows to their maxima.
 func (b *builder) convPool2(name string, in, out int) layer {
 	w, bias := b.kernel2x2(name, in, out)
 	return func(p pass, x *torch.Tensor) *torch.Tensor { return x.ConvPool(w.In(p.s), bias.In(p.s)) }

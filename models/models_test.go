@@ -231,7 +231,7 @@ func equal(t *testing.T, what string, got, want []float32) {
 
 func TestSamePadding(t *testing.T) {
 	atEnd(t)
-	conv := ones(t, (*builder).convReLU2)
+	conv := ones(t, func(b *builder, name string, in, out int) layer { return b.convRows2(name, "", NormNone, in, out) })
 	equal(t, "conv of ones", apply(t, conv, []float32{1, 1, 1, 1, 1, 1, 1, 1, 1}, 1, 1, 3, 3), []float32{4, 4, 2, 4, 4, 2, 2, 2, 1})
 	convT := ones(t, (*builder).convTReLU2)
 	equal(t, "transposed conv of the first pixel", apply(t, convT, []float32{1, 0, 0, 0, 0, 0, 0, 0, 0}, 1, 1, 3, 3), []float32{1, 1, 0, 1, 1, 0, 0, 0, 0})

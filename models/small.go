@@ -25,8 +25,7 @@ func smallTrunk(b *builder, c Config) (trunk chain, features int) {
 	return chain{
 		b.convPool2("conv1", c.Shape.C, f[0]), b.norm("norm1", c.Norm, f[0]), // (N, f0, 2h, 2w)
 		b.convPool2("conv2", f[0], f[1]), b.norm("norm2", c.Norm, f[1]), // (N, f1, h, w)
-		b.convReLU2("conv3", f[1], f[2]), b.norm("norm3", c.Norm, f[2]), // (N, f2, h, w)
-		flatten,
+		b.convRows2("conv3", "norm3", c.Norm, f[1], f[2]), // (N, f2*h*w)
 	}, f[2] * h * w
 }
 

@@ -83,6 +83,9 @@ struct Level {
   void (*outer)(const Factor &x, const int32_t *offset, int64_t depth, const float *g, const int32_t *from,
                 int64_t columns, float *sum);
 
+  // Transposes a matrix.
+  void (*turn)(const float *x, int64_t rows, int64_t columns, float *y);
+
   // The four below go through tiles. A pixel of a map has `channels` values, a row of
   // points or products `step`; `run` of either, a multiple of 16, are made.
 

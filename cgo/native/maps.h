@@ -23,9 +23,9 @@ struct Maps {
 
 inline Maps maps(const at::Tensor &x) { return {x.size(0), x.size(2), x.size(3), x.size(1)}; }
 
-// How a convolution goes on: with its result as it is, with ReLU, or with ReLU
-// and the maxima of 2x2 windows.
-enum Then { kPlain, kRelu, kPool };
+// How a convolution goes on: with its result as it is, with ReLU, with ReLU and the
+// maxima of 2x2 windows, or with ReLU, flattened.
+enum Then { kPlain, kRelu, kPool, kFlat };
 
 // each calls body(part, first, last) for equal parts of n images, one a thread.
 // What parts add up depends on their number and not on which thread was first.

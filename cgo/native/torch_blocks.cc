@@ -178,6 +178,14 @@ nln_status nln_conv2x2(nln_tensor *x, nln_tensor *w, nln_tensor *b, int32_t befo
   });
 }
 
+nln_status nln_conv2x2_rows(nln_tensor *x, nln_tensor *w, nln_tensor *b, nln_tensor **out) {
+  return make("conv2d to rows", out, [&] {
+    check_kernel(x->t, w->t, b->t);
+    if (can_convolve(x->t, w->t, 1)) return conv2x2_rows(x->t, w->t, b->t);
+    return at::relu(bordered(x->t, w->t, b->t, false)).flatten(1);
+  });
+}
+
 nln_status nln_up_conv(nln_tensor *x, nln_tensor *w, nln_tensor *b, int32_t relu, nln_tensor **out) {
   return make("upsample and conv2d", out, [&] {
     check_kernel(x->t, w->t, b->t);

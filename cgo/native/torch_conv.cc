@@ -382,6 +382,10 @@ at::Tensor conv2x2(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b
   return conv(x, w, b, before, relu ? kRelu : kPlain);
 }
 
+at::Tensor conv2x2_rows(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b) {
+  return suits_winograd(x, w) ? conv(x, w, b, false, kFlat) : conv(x, w, b, false, kRelu).flatten(1);
+}
+
 at::Tensor conv2x2_pool(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b) { return conv(x, w, b, false, kPool); }
 
 at::Tensor up_conv2x2(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b, bool relu) {

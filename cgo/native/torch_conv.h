@@ -14,6 +14,9 @@ bool can_convolve(const at::Tensor &x, const at::Tensor &w, int64_t scale);
 // ones; then ReLU.
 at::Tensor conv2x2(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b, bool before, bool relu);
 
+// conv2x2_rows is conv2x2 with zeros after and ReLU, flattened to (N, O*H*W).
+at::Tensor conv2x2_rows(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b);
+
 // conv2x2_pool is conv2x2 with zeros after, ReLU and the maxima of 2x2 windows.
 at::Tensor conv2x2_pool(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b);
 

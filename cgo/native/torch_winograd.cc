@@ -144,15 +144,17 @@ at::Tensor taken_apart(const at::Tensor &sum, int64_t columns) {
   return at::stack({b(0) + sum1 + sum3, sum1 + b(2) - sum3}, 1).permute({3, 2, 0, 1}).contiguous();
 }
 
-// Points are those of some maps.
+// Points are those of some maps, whose columns are last in memory if `turned` is set:
+// dense layers have the order (channel, row, column). To turn a map while it is in the
+// cache costs a fraction of what a pass of its own over memory does.
 struct Points {
   const Plan &plan;
   const Maps inner, outer;
-  const bool before;
-  std::vector<float> map, rows;
+  const bool before, turned;
+  std::vector<float> map, rows, copy;
 
-  Points(const Plan &p, const Maps &m, bool before)
-      : plan(p), inner(m), outer(m.bordered()), before(before), map(static_cast<size_t>(outer.size())), rows(static_cast<size_t>(p.rows * m.c)) {}
+  Points(const Plan &p, const Maps &m, bool before, bool turned)
+      : plan(p), inner(m), outer(m.bordered()), before(before), turned(turned), map(static_cast<size_t>(outer.size())), rows(static_cast<size_t>(p.rows * m.c)), copy(turned ? static_cast<size_t>(m.size()) : 0) {}
 
   // of returns the rows of a pair.
   float *of(int pair) { return rows.data() + plan.base[pair] * inner.c; }
@@ -163,8 +165,10 @@ struct Points {
   void take(const float *x, int64_t images) {
     const int64_t run = inner.w * inner.c;
     std::fill(map.begin(), map.end(), 0.f);
-    for (int64_t k = 0; k < images; k++) {
-      for (int64_t i = 0; i < inner.h; i++, x += run) std::memcpy(line(i), x, static_cast<size_t>(run) * sizeof(float));
+    for (int64_t k = 0; k < images; k++, x += inner.size()) {
+      if (turned) level().turn(x, inner.c, inner.pixels(), copy.data());
+      const float *from = turned ? copy.data() : x;
+      for (int64_t i = 0; i < inner.h; i++) std::memcpy(line(i), from + i * run, static_cast<size_t>(run) * sizeof(float));
       level().take(plan.tiles(k, outer.w), map.data(), inner.c, inner.c, rows.data(), inner.c);
     }
   }
@@ -172,21 +176,27 @@ struct Points {
   // take_back writes the gradients of the maps, of those of the points.
   void take_back(int64_t images, float *gx) {
     const int64_t run = inner.w * inner.c;
-    for (int64_t k = 0; k < images; k++) {
+    for (int64_t k = 0; k < images; k++, gx += inner.size()) {
       std::fill(map.begin(), map.end(), 0.f);
       level().take_back(plan.tiles(k, outer.w), rows.data(), inner.c, inner.c, map.data(), inner.c);
-      for (int64_t i = 0; i < inner.h; i++, gx += run) std::memcpy(gx, line(i), static_cast<size_t>(run) * sizeof(float));
+      float *to = turned ? copy.data() : gx;
+      for (int64_t i = 0; i < inner.h; i++) std::memcpy(to + i * run, line(i), static_cast<size_t>(run) * sizeof(float));
+      if (turned) level().turn(to, inner.pixels(), inner.c, gx);
     }
   }
 };
 
+// as_it_is returns maps whose channels or columns are last in memory.
+at::Tensor as_it_is(const at::Tensor &x) { return x.is_contiguous(kLast) ? x : x.contiguous(); }
+
 // A Winograd is such a convolution with its gradients.
 struct Winograd : torch::autograd::Function<Winograd> {
   static at::Tensor forward(AutogradContext *ctx, const at::Tensor &in, const at::Tensor &weight, const at::Tensor &b, bool before, int64_t then, bool record) {
-    const at::Tensor input = in.contiguous(kLast);
+    const at::Tensor input = as_it_is(in);
+    const bool turned = !input.is_contiguous(kLast), flat = then == kFlat, whole = then == kPool || flat;
     const Maps from = maps(input), to{from.count, from.h, from.w, weight.size(0)};
     const int64_t shrink = then == kPool ? 2 : 1, h = to.h / shrink, w = to.w / shrink;
-    at::Tensor result = at::empty({to.count, to.c, h, w}, input.options(), kLast);
+    at::Tensor result = flat ? at::empty({to.count, to.size()}, input.options()) : at::empty({to.count, to.c, h, w}, input.options(), kLast);
     const bool indexed = then == kPool && record;
     at::Tensor index = indexed ? at::empty({to.count, h, w, to.c}, input.options().dtype(at::kByte)) : at::Tensor();
     const Plan plan(from);
@@ -201,13 +211,13 @@ struct Winograd : torch::autograd::Function<Winograd> {
     float *py = result.data_ptr<float>();
     uint8_t *pi = indexed ? index.data_ptr<uint8_t>() : nullptr;
     each(parts_of(from.count), from.count, [&](int64_t, int64_t first, int64_t last) {
-      Points points(plan, from, before);
+      Points points(plan, from, before, turned);
       std::vector<float> products(static_cast<size_t>(plan.rows * block));
-      std::vector<float> full(then == kPool ? static_cast<size_t>(plan.most * to.size()) : 0);
+      std::vector<float> full(whole ? static_cast<size_t>(plan.most * to.size()) : 0);
       for (int64_t i = first; i < last; i += plan.most) {
         const int64_t images = std::min(plan.most, last - i);
         points.take(px + i * from.size(), images);
-        float *out = then == kPool ? full.data() : py + i * size;
+        float *out = whole ? full.data() : py + i * size;
         for (int64_t p = 0; p < panels; p += 2) {
           const int64_t c = p * level().width, columns = std::min(block, to.c - c);
           for (int q = 0; q < kPairs; q++) {
@@ -216,14 +226,19 @@ struct Winograd : torch::autograd::Function<Winograd> {
             level().multiply(f, pw + (q * panels + p) * panel, pn, columns, false, products.data() + plan.base[q] * block, rows_out.data());
           }
           for (int64_t k = 0; k < images; k++)
-            level().give(plan.tiles(k, to.w), products.data(), block, pb + c, then == kRelu, columns, out + k * to.size() + c, to.c);
+            level().give(plan.tiles(k, to.w), products.data(), block, pb + c, then == kRelu || flat, columns, out + k * to.size() + c, to.c);
         }
-        for (int64_t k = 0; then == kPool && k < images; k++)
-          level().relu_pool(full.data() + k * to.size(), {h, w, to.c}, py + (i + k) * size, pi ? pi + (i + k) * size : nullptr);
+        for (int64_t k = 0; whole && k < images; k++) {
+          if (flat) {
+            level().turn(full.data() + k * to.size(), to.pixels(), to.c, py + (i + k) * size);
+          } else {
+            level().relu_pool(full.data() + k * to.size(), {h, w, to.c}, py + (i + k) * size, pi ? pi + (i + k) * size : nullptr);
+          }
+        }
       }
     });
     if (record) {
-      ctx->save_for_backward({input, weight, then == kPool ? index : then == kRelu ? result : at::Tensor()});
+      ctx->save_for_backward({input, weight, then == kPool ? index : then == kPlain ? at::Tensor() : result});
       ctx->saved_data["before"] = before;
       ctx->saved_data["then"] = then;
       ctx->saved_data["maps"] = in.requires_grad();
@@ -234,16 +249,17 @@ struct Winograd : torch::autograd::Function<Winograd> {
   static variable_list backward(AutogradContext *ctx, variable_list grads) {
     const variable_list saved = ctx->get_saved_variables();
     const at::Tensor &input = saved[0], &weight = saved[1], &passed = saved[2];
-    const at::Tensor grad = grads[0].contiguous(kLast);
     const bool before = ctx->saved_data["before"].toBool(), wanted = ctx->saved_data["maps"].toBool();
     const int64_t then = ctx->saved_data["then"].toInt();
+    const bool turned = !input.is_contiguous(kLast), flat = then == kFlat;
+    const at::Tensor grad = flat ? grads[0].contiguous() : grads[0].contiguous(kLast);
     const Maps from = maps(input), to{from.count, from.h, from.w, weight.size(0)};
     const Plan plan(from);
     const int64_t block = 2 * level().width, blocks = (to.c + block - 1) / block, panels = (to.c + level().width - 1) / level().width;
     const int64_t parts = parts_of(from.count), panel = from.c * level().width;
     at::Tensor gw = at::zeros({parts, kPairs, panels, from.c, level().width}, grad.options());
     at::Tensor gb = at::zeros({parts, to.c}, grad.options());
-    at::Tensor gx = wanted ? at::empty_like(input, input.options(), kLast) : at::Tensor();
+    at::Tensor gx = wanted ? at::empty_like(input, input.options(), turned ? at::MemoryFormat::Contiguous : kLast) : at::Tensor();
     const at::Tensor factors = wanted ? combined(weight.permute({2, 3, 0, 1})) : at::Tensor();
     const at::Tensor none = at::zeros({from.c + level().width}, grad.options());
     const auto rows_in = multiples(from.c, plan.rows), rows_out = multiples(block, plan.rows), offset = multiples(1, from.c);
@@ -255,13 +271,13 @@ struct Winograd : torch::autograd::Function<Winograd> {
     for (int64_t b = 0; b < blocks; b++) depth.push_back({b * chunk, std::min(block, to.c - b * block)});
     const int64_t size = grad.numel() / std::max<int64_t>(to.count, 1), product = gw.numel() / parts;
     const float *px = values(input), *pg = values(grad), *pw = values(factors), *pn = values(none);
-    const float *result = then == kRelu ? values(passed) : nullptr;
+    const float *result = then == kRelu || flat ? values(passed) : nullptr;
     const uint8_t *index = then == kPool ? passed.data_ptr<uint8_t>() : nullptr;
     float *pgw = gw.data_ptr<float>(), *pgb = gb.data_ptr<float>(), *pgx = wanted ? gx.data_ptr<float>() : nullptr;
     each(parts, from.count, [&](int64_t part, int64_t first, int64_t last) {
-      Points points(plan, from, before);
+      Points points(plan, from, before, turned);
       std::vector<float> gradients(static_cast<size_t>(blocks * chunk));
-      std::vector<float> full(static_cast<size_t>(to.size()));
+      std::vector<float> full(static_cast<size_t>(to.size())), passed_on(flat ? static_cast<size_t>(to.size()) : 0);
       for (int64_t i = first; i < last; i += plan.most) {
         const int64_t images = std::min(plan.most, last - i);
         points.take(px + i * from.size(), images);
@@ -270,6 +286,10 @@ struct Winograd : torch::autograd::Function<Winograd> {
           float *sum = pgb + part * to.c;
           if (index) {
             level().relu_pool_back(g, index + (i + k) * size, {to.h / 2, to.w / 2, to.c}, full.data(), sum);
+          } else if (flat) {
+            level().turn(g, to.c, to.pixels(), full.data());
+            level().turn(result + (i + k) * size, to.c, to.pixels(), passed_on.data());
+            level().pass(full.data(), passed_on.data(), to.pixels(), to.c, full.data(), sum);
           } else {
             level().pass(g, result ? result + (i + k) * size : nullptr, to.pixels(), to.c, full.data(), sum);
           }

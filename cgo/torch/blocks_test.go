@@ -34,10 +34,28 @@ var blocks = []block{
 		func(x, w, b *Tensor) *Tensor { return x.Pad(1, 0, 1, 0).Conv2D(w, b, 1, 0).ReLU() }},
 	{"conv after relu", func(x, w, b *Tensor) *Tensor { return x.Conv2x2(w, b, false, true) },
 		func(x, w, b *Tensor) *Tensor { return x.Pad(0, 1, 0, 1).Conv2D(w, b, 1, 0).ReLU() }},
+	{"conv rows", (*Tensor).Conv2x2Rows,
+		func(x, w, b *Tensor) *Tensor {
+			y := x.Pad(0, 1, 0, 1).Conv2D(w, b, 1, 0).ReLU()
+			return y.Reshape(y.Shape()[0], -1)
+		}},
+	{"conv before of channels last", func(x, w, b *Tensor) *Tensor { return channelsLast(x).Conv2x2(w, b, true, true) },
+		func(x, w, b *Tensor) *Tensor { return x.Pad(1, 0, 1, 0).Conv2D(w, b, 1, 0).ReLU() }},
 	{"up conv", func(x, w, b *Tensor) *Tensor { return x.UpConv(w, b, false) },
 		func(x, w, b *Tensor) *Tensor { return x.Upsample2D(2).Pad(1, 0, 1, 0).Conv2D(w, b, 1, 0) }},
 	{"up conv relu", func(x, w, b *Tensor) *Tensor { return x.UpConv(w, b, true) },
 		func(x, w, b *Tensor) *Tensor { return x.Upsample2D(2).Pad(1, 0, 1, 0).Conv2D(w, b, 1, 0).ReLU() }},
+}
+
+// channelsLast returns x in the layout in memory that blocks give their results: its
+// convolution with a kernel that is 1 in one place.
+func channelsLast(x *Tensor) *Tensor {
+	c := x.Shape()[1]
+	one := make([]float32, c*c*4)
+	for i := range c {
+		one[(i*c+i)*4] = 1
+	}
+	return x.Conv2x2(x.Scope().FromFloats(one, c, c, 2, 2), x.Scope().Full(0, c), false, false)
 }
 
 // outcome runs f on the values and returns its result and the gradients of the

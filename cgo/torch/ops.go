@@ -226,6 +226,12 @@ func (t *Tensor) Conv2x2(w, b *Tensor, before, relu bool) *Tensor {
 	}, t, w, b)
 }
 
+// Conv2x2Rows returns the ReLU of Conv2x2 with zeros after the last row and column,
+// flattened to (N, O*H*W), without the copy that another layout in memory would cost.
+func (t *Tensor) Conv2x2Rows(w, b *Tensor) *Tensor {
+	return t.s.op(func(out **C.nln_tensor) C.nln_status { return C.nln_conv2x2_rows(t.p, w.p, b.p, out) }, t, w, b)
+}
+
 // ConvPool returns ReLUPool of the convolution of t (N, C, H, W) with w (O, C,
 // 2, 2) plus b (O), with one row and column of zeros after the last. The
 // convolved map is never stored whole.

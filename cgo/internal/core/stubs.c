@@ -2,7 +2,7 @@
 
 #include "stubs.h"
 
-static void *fn[111];
+static void *fn[112];
 
 const char *const nln_stub_names[] = {
     "nln_abi_version",
@@ -74,6 +74,7 @@ const char *const nln_stub_names[] = {
     "nln_relu_pool",
     "nln_conv_pool",
     "nln_conv2x2",
+    "nln_conv2x2_rows",
     "nln_up_conv",
     "nln_batch_norm",
     "nln_dropout",
@@ -459,207 +460,212 @@ nln_status nln_conv2x2(nln_tensor *x, nln_tensor *w, nln_tensor *b, int32_t befo
   return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, int32_t, int32_t, nln_tensor **))fn[68])(x, w, b, before, relu, out);
 }
 
-nln_status nln_up_conv(nln_tensor *x, nln_tensor *w, nln_tensor *b, int32_t relu, nln_tensor **out) {
+nln_status nln_conv2x2_rows(nln_tensor *x, nln_tensor *w, nln_tensor *b, nln_tensor **out) {
   if (!fn[69]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, int32_t, nln_tensor **))fn[69])(x, w, b, relu, out);
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor **))fn[69])(x, w, b, out);
+}
+
+nln_status nln_up_conv(nln_tensor *x, nln_tensor *w, nln_tensor *b, int32_t relu, nln_tensor **out) {
+  if (!fn[70]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, int32_t, nln_tensor **))fn[70])(x, w, b, relu, out);
 }
 
 nln_status nln_batch_norm(nln_tensor *x, nln_tensor *weight, nln_tensor *bias, nln_tensor *running_mean, nln_tensor *running_var, int32_t training, double momentum, double eps, nln_tensor **out) {
-  if (!fn[70]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor *, int32_t, double, double, nln_tensor **))fn[70])(x, weight, bias, running_mean, running_var, training, momentum, eps, out);
+  if (!fn[71]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor *, int32_t, double, double, nln_tensor **))fn[71])(x, weight, bias, running_mean, running_var, training, momentum, eps, out);
 }
 
 nln_status nln_dropout(nln_tensor *x, double p, nln_generator *g, nln_tensor **out) {
-  if (!fn[71]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, double, nln_generator *, nln_tensor **))fn[71])(x, p, g, out);
+  if (!fn[72]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, double, nln_generator *, nln_tensor **))fn[72])(x, p, g, out);
 }
 
 nln_status nln_mse_loss(nln_tensor *x, nln_tensor *target, nln_tensor **out) {
-  if (!fn[72]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[72])(x, target, out);
-}
-
-nln_status nln_l1_loss(nln_tensor *x, nln_tensor *target, nln_tensor **out) {
   if (!fn[73]) return nln_stub_not_loaded();
   return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[73])(x, target, out);
 }
 
-nln_status nln_bce_with_logits_loss(nln_tensor *x, nln_tensor *target, nln_tensor **out) {
+nln_status nln_l1_loss(nln_tensor *x, nln_tensor *target, nln_tensor **out) {
   if (!fn[74]) return nln_stub_not_loaded();
   return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[74])(x, target, out);
 }
 
-nln_status nln_grad(nln_tensor *loss, nln_tensor *const *params, int32_t n, int32_t keep_graph, nln_tensor **grads) {
+nln_status nln_bce_with_logits_loss(nln_tensor *x, nln_tensor *target, nln_tensor **out) {
   if (!fn[75]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *const *, int32_t, int32_t, nln_tensor **))fn[75])(loss, params, n, keep_graph, grads);
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[75])(x, target, out);
+}
+
+nln_status nln_grad(nln_tensor *loss, nln_tensor *const *params, int32_t n, int32_t keep_graph, nln_tensor **grads) {
+  if (!fn[76]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *const *, int32_t, int32_t, nln_tensor **))fn[76])(loss, params, n, keep_graph, grads);
 }
 
 nln_status nln_adam_new(nln_tensor *const *params, int32_t n, double lr, double beta1, double beta2, double eps, nln_adam **out) {
-  if (!fn[76]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *const *, int32_t, double, double, double, double, nln_adam **))fn[76])(params, n, lr, beta1, beta2, eps, out);
+  if (!fn[77]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *const *, int32_t, double, double, double, double, nln_adam **))fn[77])(params, n, lr, beta1, beta2, eps, out);
 }
 
 void nln_adam_free(nln_adam *a) {
-  if (fn[77]) ((void (*)(nln_adam *))fn[77])(a);
+  if (fn[78]) ((void (*)(nln_adam *))fn[78])(a);
 }
 
 nln_status nln_adam_step(nln_adam *a, nln_tensor *const *grads, int32_t n) {
-  if (!fn[78]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_adam *, nln_tensor *const *, int32_t))fn[78])(a, grads, n);
+  if (!fn[79]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_adam *, nln_tensor *const *, int32_t))fn[79])(a, grads, n);
 }
 
 nln_status nln_adam_state(nln_adam *a, int32_t i, nln_tensor **m, nln_tensor **v, int64_t *steps) {
-  if (!fn[79]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_adam *, int32_t, nln_tensor **, nln_tensor **, int64_t *))fn[79])(a, i, m, v, steps);
+  if (!fn[80]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_adam *, int32_t, nln_tensor **, nln_tensor **, int64_t *))fn[80])(a, i, m, v, steps);
 }
 
 nln_status nln_adam_set_steps(nln_adam *a, int32_t i, int64_t steps) {
-  if (!fn[80]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_adam *, int32_t, int64_t))fn[80])(a, i, steps);
+  if (!fn[81]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_adam *, int32_t, int64_t))fn[81])(a, i, steps);
 }
 
 nln_status nln_script_load(const char *path, int32_t device, nln_script **out) {
-  if (!fn[81]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const char *, int32_t, nln_script **))fn[81])(path, device, out);
+  if (!fn[82]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const char *, int32_t, nln_script **))fn[82])(path, device, out);
 }
 
 void nln_script_free(nln_script *s) {
-  if (fn[82]) ((void (*)(nln_script *))fn[82])(s);
+  if (fn[83]) ((void (*)(nln_script *))fn[83])(s);
 }
 
 nln_status nln_script_forward(nln_script *s, nln_tensor *x, nln_tensor **out) {
-  if (!fn[83]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_script *, nln_tensor *, nln_tensor **))fn[83])(s, x, out);
+  if (!fn[84]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_script *, nln_tensor *, nln_tensor **))fn[84])(s, x, out);
 }
 
 nln_status nln_take_rows(nln_tensor *x, nln_tensor *ids, nln_tensor **out) {
-  if (!fn[84]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[84])(x, ids, out);
+  if (!fn[85]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor **))fn[85])(x, ids, out);
 }
 
 nln_status nln_scale_images(nln_tensor *bytes, int32_t minmax, nln_tensor **out) {
-  if (!fn[85]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, int32_t, nln_tensor **))fn[85])(bytes, minmax, out);
+  if (!fn[86]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, int32_t, nln_tensor **))fn[86])(bytes, minmax, out);
 }
 
 nln_status nln_mean_abs_rows(nln_tensor *x, nln_tensor *table, nln_tensor *ids, nln_tensor **out) {
-  if (!fn[86]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor **))fn[86])(x, table, ids, out);
+  if (!fn[87]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor *, nln_tensor *, nln_tensor **))fn[87])(x, table, ids, out);
 }
 
 nln_status nln_prefix_means(nln_tensor *x, nln_tensor **out) {
-  if (!fn[87]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[87])(x, out);
+  if (!fn[88]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_tensor **))fn[88])(x, out);
 }
 
 nln_status nln_near_new(nln_tensor *vectors, nln_near **out) {
-  if (!fn[88]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_tensor *, nln_near **))fn[88])(vectors, out);
+  if (!fn[89]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_tensor *, nln_near **))fn[89])(vectors, out);
 }
 
 void nln_near_free(nln_near *x) {
-  if (fn[89]) ((void (*)(nln_near *))fn[89])(x);
+  if (fn[90]) ((void (*)(nln_near *))fn[90])(x);
 }
 
 nln_status nln_near_search(nln_near *x, nln_tensor *queries, int64_t k, nln_tensor **dist, nln_tensor **ids, nln_tensor **unsure) {
-  if (!fn[90]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_near *, nln_tensor *, int64_t, nln_tensor **, nln_tensor **, nln_tensor **))fn[90])(x, queries, k, dist, ids, unsure);
+  if (!fn[91]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_near *, nln_tensor *, int64_t, nln_tensor **, nln_tensor **, nln_tensor **))fn[91])(x, queries, k, dist, ids, unsure);
 }
 
 nln_status nln_near_all(nln_near *x, nln_tensor *queries, int64_t k, nln_tensor **dist, nln_tensor **ids) {
-  if (!fn[91]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_near *, nln_tensor *, int64_t, nln_tensor **, nln_tensor **))fn[91])(x, queries, k, dist, ids);
+  if (!fn[92]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_near *, nln_tensor *, int64_t, nln_tensor **, nln_tensor **))fn[92])(x, queries, k, dist, ids);
 }
 
 nln_status nln_index_new(int64_t dim, const char *factory, nln_index **out) {
-  if (!fn[92]) return nln_stub_not_loaded();
-  return ((nln_status (*)(int64_t, const char *, nln_index **))fn[92])(dim, factory, out);
+  if (!fn[93]) return nln_stub_not_loaded();
+  return ((nln_status (*)(int64_t, const char *, nln_index **))fn[93])(dim, factory, out);
 }
 
 void nln_index_free(nln_index *x) {
-  if (fn[93]) ((void (*)(nln_index *))fn[93])(x);
+  if (fn[94]) ((void (*)(nln_index *))fn[94])(x);
 }
 
 nln_status nln_index_size(nln_index *x, int64_t *dim, int64_t *count) {
-  if (!fn[94]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, int64_t *, int64_t *))fn[94])(x, dim, count);
+  if (!fn[95]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, int64_t *, int64_t *))fn[95])(x, dim, count);
 }
 
 nln_status nln_index_train(nln_index *x, const float *vectors, int64_t n) {
-  if (!fn[95]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const float *, int64_t))fn[95])(x, vectors, n);
+  if (!fn[96]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const float *, int64_t))fn[96])(x, vectors, n);
 }
 
 nln_status nln_index_kind(nln_index *x, const char **kind, int64_t *effort) {
-  if (!fn[96]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const char **, int64_t *))fn[96])(x, kind, effort);
+  if (!fn[97]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const char **, int64_t *))fn[97])(x, kind, effort);
 }
 
 nln_status nln_index_set_effort(nln_index *x, int64_t effort) {
-  if (!fn[97]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, int64_t))fn[97])(x, effort);
+  if (!fn[98]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, int64_t))fn[98])(x, effort);
 }
 
 nln_status nln_index_add(nln_index *x, const float *vectors, int64_t n) {
-  if (!fn[98]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const float *, int64_t))fn[98])(x, vectors, n);
+  if (!fn[99]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const float *, int64_t))fn[99])(x, vectors, n);
 }
 
 nln_status nln_index_search(nln_index *x, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids) {
-  if (!fn[99]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const float *, int64_t, int64_t, float *, int64_t *))fn[99])(x, queries, n, k, dist, ids);
+  if (!fn[100]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const float *, int64_t, int64_t, float *, int64_t *))fn[100])(x, queries, n, k, dist, ids);
 }
 
 nln_status nln_index_vectors(nln_index *x, const float **vectors) {
-  if (!fn[100]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const float **))fn[100])(x, vectors);
+  if (!fn[101]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const float **))fn[101])(x, vectors);
 }
 
 nln_status nln_index_on_gpu(nln_index *x, int32_t device, nln_index **out) {
-  if (!fn[101]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, int32_t, nln_index **))fn[101])(x, device, out);
+  if (!fn[102]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, int32_t, nln_index **))fn[102])(x, device, out);
 }
 
 nln_status nln_index_write(nln_index *x, const char *path) {
-  if (!fn[102]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_index *, const char *))fn[102])(x, path);
+  if (!fn[103]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_index *, const char *))fn[103])(x, path);
 }
 
 nln_status nln_index_read(const char *path, nln_index **out) {
-  if (!fn[103]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const char *, nln_index **))fn[103])(path, out);
+  if (!fn[104]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const char *, nln_index **))fn[104])(path, out);
 }
 
 nln_status nln_search_levels(char **names) {
-  if (!fn[104]) return nln_stub_not_loaded();
-  return ((nln_status (*)(char **))fn[104])(names);
+  if (!fn[105]) return nln_stub_not_loaded();
+  return ((nln_status (*)(char **))fn[105])(names);
 }
 
 nln_status nln_search_new(const float *vectors, int64_t n, int64_t dim, const char *level, nln_search **out) {
-  if (!fn[105]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const float *, int64_t, int64_t, const char *, nln_search **))fn[105])(vectors, n, dim, level, out);
+  if (!fn[106]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const float *, int64_t, int64_t, const char *, nln_search **))fn[106])(vectors, n, dim, level, out);
 }
 
 void nln_search_free(nln_search *s) {
-  if (fn[106]) ((void (*)(nln_search *))fn[106])(s);
+  if (fn[107]) ((void (*)(nln_search *))fn[107])(s);
 }
 
 nln_status nln_search_run(nln_search *s, const float *vectors, int64_t count, const float *queries, int64_t n, int64_t k, float *dist, int64_t *ids) {
-  if (!fn[107]) return nln_stub_not_loaded();
-  return ((nln_status (*)(nln_search *, const float *, int64_t, const float *, int64_t, int64_t, float *, int64_t *))fn[107])(s, vectors, count, queries, n, k, dist, ids);
+  if (!fn[108]) return nln_stub_not_loaded();
+  return ((nln_status (*)(nln_search *, const float *, int64_t, const float *, int64_t, int64_t, float *, int64_t *))fn[108])(s, vectors, count, queries, n, k, dist, ids);
 }
 
 nln_status nln_picture_version(char **version) {
-  if (!fn[108]) return nln_stub_not_loaded();
-  return ((nln_status (*)(char **))fn[108])(version);
+  if (!fn[109]) return nln_stub_not_loaded();
+  return ((nln_status (*)(char **))fn[109])(version);
 }
 
 nln_status nln_picture_size(const void *data, int64_t bytes, int32_t *channels, int64_t *rows, int64_t *columns) {
-  if (!fn[109]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const void *, int64_t, int32_t *, int64_t *, int64_t *))fn[109])(data, bytes, channels, rows, columns);
+  if (!fn[110]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const void *, int64_t, int32_t *, int64_t *, int64_t *))fn[110])(data, bytes, channels, rows, columns);
 }
 
 nln_status nln_picture_decode(const void *data, int64_t bytes, int32_t channels, int64_t rows, int64_t columns, uint8_t *pixels) {
-  if (!fn[110]) return nln_stub_not_loaded();
-  return ((nln_status (*)(const void *, int64_t, int32_t, int64_t, int64_t, uint8_t *))fn[110])(data, bytes, channels, rows, columns, pixels);
+  if (!fn[111]) return nln_stub_not_loaded();
+  return ((nln_status (*)(const void *, int64_t, int32_t, int64_t, int64_t, uint8_t *))fn[111])(data, bytes, channels, rows, columns, pixels);
 }
