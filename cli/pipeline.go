@@ -85,7 +85,7 @@ const (
 	// inFlight is how many batches a pipeline has: one that is read, one ready to
 	// be scored, one that is scored and one that is written.
 	inFlight = 4
-	// readBlock is how many images a goroutine reads before it looks for others.
+	// readBlock is how many images a goroutine reads at most before it looks for others.
 	readBlock = 8
 	// batchImages and batchBytes bound a batch: enough images to keep the
 	// processor busy, and few large ones, so that reading, scoring and writing overlap
@@ -223,7 +223,7 @@ func (p *pipeline) handOutFiles(ctx context.Context, source *imageSource, free <
 		b.unread.Add(n)
 		filling <- b
 		for lo, hi := 0, 0; lo < n; lo = hi {
-			hi = min(lo+readBlock, n)
+			hi = lo + blockSize(n-lo, p.readers)
 			select {
 			case blocks <- block{b, lo, hi}:
 			case <-ctx.Done():
@@ -232,6 +232,13 @@ func (p *pipeline) handOutFiles(ctx context.Context, source *imageSource, free <
 		}
 	}
 	return nil
+}
+
+// blockSize returns how many images to give out at a time where so many are left of a
+// batch: fewer towards its end, so that no reader has many slow ones before it while
+// the others have none.
+func blockSize(left, readers int) int {
+	return max(1, min(readBlock, left/(2*readers)))
 }
 
 // reset makes b a batch of n images of a source, of which the first has a number.

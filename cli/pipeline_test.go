@@ -230,6 +230,28 @@ func TestPipelineReadsTheNextSourceMeanwhile(t *testing.T) {
 	}
 }
 
+// However many images are left, readers that take the same time for each of them end
+// within that of two images of each other.
+func TestBlockSize(t *testing.T) {
+	for readers := 1; readers <= 20; readers++ {
+		for n := 1; n <= 300; n++ {
+			busy := make([]int, readers) // until when, in images
+			for left := n; left > 0; {
+				k := blockSize(left, readers)
+				if k < 1 || k > min(left, readBlock) {
+					t.Fatalf("blockSize(%d, %d) = %d", left, readers, k)
+				}
+				slices.Sort(busy)
+				busy[0] += k
+				left -= k
+			}
+			if most := slices.Max(busy); most > (n+readers-1)/readers+1 {
+				t.Fatalf("%d readers take the time of %d images for %d", readers, most, n)
+			}
+		}
+	}
+}
+
 // What is read but not yet written never exceeds the batches in flight.
 func TestPipelineIsBounded(t *testing.T) {
 	noLeak(t)
