@@ -194,7 +194,7 @@ func (j *scoreJob) run(rows rowWriter) *run {
 
 func (j *scoreJob) through(ctx context.Context, r *run, images imageSource, wrote func(done int) error) error {
 	p := r.pipeline()
-	p.images, p.wrote = images, wrote
+	p.sources, p.wrote = only(images), func(_ *imageSource, done int) error { return wrote(done) }
 	p.write = func(name string, s *nln.Score, failed error) error {
 		var store *storeError
 		if errors.As(failed, &store) {

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nlnctl/nlnctl/bundle"
@@ -150,8 +151,9 @@ func floats(s string) ([]float64, error) {
 func megabytes(n int64) string { return fmt.Sprintf("%.0f MB", float64(n)/1e6) }
 
 // A meter shows how far a long piece of work is: on a terminal one line that
-// changes, elsewhere a line from time to time.
+// changes, elsewhere a line from time to time. It may be used from several goroutines.
 type meter struct {
+	mu       sync.Mutex
 	w        io.Writer // nil: silent
 	terminal bool
 	last     time.Time
@@ -173,6 +175,8 @@ func newMeter(c *ucli.Context, w io.Writer) *meter {
 
 // show displays a line unless one was shown a moment ago.
 func (m *meter) show(format string, args ...any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	every := 10 * time.Second
 	if m.terminal {
 		every = 100 * time.Millisecond
@@ -191,7 +195,9 @@ func (m *meter) show(format string, args ...any) {
 
 // say ends the line and displays another for good.
 func (m *meter) say(format string, args ...any) {
-	m.clear()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.erase()
 	if m.w != nil {
 		fmt.Fprintf(m.w, format+"\n", args...)
 	}
@@ -205,6 +211,12 @@ func (m *meter) Clear()                          { m.clear() }
 
 // clear removes an unfinished line.
 func (m *meter) clear() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.erase()
+}
+
+func (m *meter) erase() {
 	if m.open {
 		fmt.Fprint(m.w, "\r\x1b[K")
 		m.open = false

@@ -88,8 +88,23 @@ func (r *run) rowsTo(w io.Writer, f form) {
 
 // scoreAll scores what args name, in order.
 func (r *run) scoreAll(ctx context.Context, args []string) error {
-	for _, g := range groups(args) {
-		if err := r.score(ctx, g); err != nil {
+	for rest := groups(args); len(rest) > 0; {
+		var lists []listing
+		for len(lists) < len(rest) {
+			list := r.listing(rest[len(lists)])
+			if list == nil {
+				break
+			}
+			lists = append(lists, list)
+		}
+		var err error
+		if rest = rest[len(lists):]; len(lists) > 0 {
+			err = r.scoreFiles(ctx, lists)
+		} else {
+			err = r.score(ctx, rest[0].args[0])
+			rest = rest[1:]
+		}
+		if err != nil {
 			r.flush() // rows that have not been seen yet; err is what went wrong first
 			return err
 		}

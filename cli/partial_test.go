@@ -256,7 +256,7 @@ func TestKillAndResume(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for _, ending := range []string{"jsonl", "csv", "parquet"} {
 		args := func(name string) []string {
-			return []string{"score", "-m", "b.nln", "parts/test/good", "tar:many.tar", "broken.png", "glyphs", "--fpr", "0.1", "--threads", "2", "-o", name + "." + ending}
+			return []string{"score", "-m", "b.nln", "parts/test/good", "tar:many.tar", "broken.png", "parts/test/good", "glyphs", "--fpr", "0.1", "--threads", "2", "-o", name + "." + ending}
 		}
 		whole, stderr := program(t, args("whole")...)
 		if err := whole.Run(); whole.ProcessState.ExitCode() != exitIncomplete {

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/nlnctl/nlnctl/dataset"
 	"github.com/nlnctl/nlnctl/nln"
@@ -18,7 +19,10 @@ import (
 // Images stay in order. A fixed number of batches is handed round, so that the
 // memory in use does not depend on the number of images.
 type pipeline struct {
-	images  imageSource
+	// sources yields where images come from, one source after the other. A goroutine of
+	// its own goes through it, so that a source is found while the images of another are
+	// scored. After an error, what came before is scored and written as if it ended there.
+	sources iter.Seq2[imageSource, error]
 	shape   dataset.Shape
 	scale   dataset.Scale // of values
 	size    int           // images in a batch
@@ -31,8 +35,8 @@ type pipeline struct {
 	scoreBytes func(ctx context.Context, x dataset.Bytes, dst []nln.Score) ([]nln.Score, error)
 	// write takes an image in its turn: its score, or why it could not be read.
 	write func(name string, s *nln.Score, failed error) error
-	// wrote is called when done images have been written.
-	wrote func(done int) error
+	// wrote is called when done images of a source have been written.
+	wrote func(of *imageSource, done int) error
 }
 
 // An imageSource holds n images that can be read in any order, or a stream of them.
@@ -44,6 +48,14 @@ type imageSource struct {
 	reader func() func(i int, dst []uint8) error
 
 	stream *imageStream // nil where n, name and reader are set
+
+	before int       // images of the source that have their rows already, beside the n
+	begun  time.Time // when it was found
+}
+
+// only yields one source.
+func only(images imageSource) iter.Seq2[imageSource, error] {
+	return func(yield func(imageSource, error) bool) { yield(images, nil) }
 }
 
 // names yields the names of all images.
@@ -66,14 +78,14 @@ func (s imageSource) from(k int) imageSource {
 		read := s.reader()
 		return func(i int, dst []uint8) error { return read(k+i, dst) }
 	}
-	return imageSource{n: s.n - k, name: func(i int) string { return s.name(k + i) }, reader: reader}
+	return imageSource{n: s.n - k, name: func(i int) string { return s.name(k + i) }, reader: reader, before: s.before + k}
 }
 
 const (
 	// inFlight is how many batches a pipeline has: one that is read, one ready to
 	// be scored, one that is scored and one that is written.
 	inFlight = 4
-	// readBlock is how many images a goroutine reads before it looks for others.
+	// readBlock is how many images a goroutine reads at most before it looks for others.
 	readBlock = 8
 	// batchImages and batchBytes bound a batch: enough images to keep the
 	// processor busy, and few large ones, so that reading, scoring and writing overlap
@@ -89,15 +101,16 @@ func batchSize(shape dataset.Shape) int {
 
 // An imageBatch is consecutive images on their way through a pipeline.
 type imageBatch struct {
-	first  int
+	source *imageSource
+	first  int             // number in the source
 	n      int             // images in it
 	files  []*dataset.File // of a stream; nil elsewhere
 	bytes  []uint8         // of all images, where these are scored; once scored, those of the sound ones alone
 	pix    []float32       // the same, elsewhere
 	errs   []error         // of each image, nil where it was read
-	unread sync.WaitGroup
-	scores []nln.Score // of the sound ones
-	err    error       // of scoring
+	unread sync.WaitGroup  // images
+	scores []nln.Score     // of the sound ones
+	err    error           // of scoring
 }
 
 // A block is images lo up to, not including, hi of a batch.
@@ -117,92 +130,138 @@ func (p *pipeline) run(ctx context.Context) error {
 	// None of the channels of batches is ever full.
 	free, filling, scored := make(chan *imageBatch, inFlight), make(chan *imageBatch, inFlight), make(chan *imageBatch, inFlight)
 	blocks := make(chan block)
-	if p.images.stream != nil {
-		p.images.n = inFlight * p.size // or more
+	for range inFlight {
+		free <- new(imageBatch)
 	}
-	for range min(inFlight, (p.images.n+p.size-1)/p.size) {
-		free <- p.newBatch(min(p.size, p.images.n))
-	}
-	handOut := p.handOut
-	if p.images.stream != nil {
-		handOut = p.handOutStream
-	}
-	var total int    // how many images were to be read
+	var sources []sourceCount
 	var broken error // why there are no more
-	stages.Go(func() { total, broken = handOut(ctx, free, filling, blocks) })
+	stages.Go(func() { sources, broken = p.handOut(ctx, free, filling, blocks) })
 	for range p.readers {
 		stages.Go(func() { p.readBlocks(ctx, blocks) })
 	}
 	stages.Go(func() { p.scoreBatches(ctx, filling, scored) })
-	done := 0
+	var of *imageSource // what was written last
+	at, done := 0, 0    // the number of that source, and how many images of it
 	for b := range scored {
 		if b.err != nil {
 			return b.err
 		}
+		if of != nil && b.source != of {
+			at, done = at+1, 0
+		}
+		of = b.source
 		if err := p.writeBatch(b); err != nil {
 			return err
 		}
 		done += len(b.errs)
-		if err := p.wrote(done); err != nil {
+		if err := p.wrote(of, done); err != nil {
 			return err
 		}
 		free <- b
 	}
 	stages.Wait()
-	if err := ctx.Err(); err != nil && (broken != nil || done < total) {
-		if p.images.stream != nil {
-			return fmt.Errorf("stopped after %d images: %w", done, err)
-		}
-		return fmt.Errorf("stopped after %d of %d images: %w", done, total, err)
+	err := ctx.Err()
+	if err == nil || len(sources) == 0 {
+		return broken
 	}
-	return broken
+	if at+1 < len(sources) && done == sources[at].n {
+		at, done = at+1, 0
+	}
+	switch {
+	case broken == nil && done == sources[at].n:
+		return nil
+	case sources[at].stream:
+		return fmt.Errorf("stopped after %d images: %w", done, err)
+	}
+	return fmt.Errorf("stopped after %d of %d images: %w", done, sources[at].n, err)
 }
 
-// handOut gives the images out to be read, batch by batch in order, and returns how
-// many there are.
-func (p *pipeline) handOut(ctx context.Context, free <-chan *imageBatch, filling chan<- *imageBatch, blocks chan<- block) (int, error) {
+// A sourceCount is how many images of a source were to be read; those of a stream were
+// counted as they came.
+type sourceCount struct {
+	n      int
+	stream bool
+}
+
+// handOut gives the images of all sources out to be read, batch by batch in order. It
+// counts the sources that have any, and returns why there are no more of them.
+func (p *pipeline) handOut(ctx context.Context, free <-chan *imageBatch, filling chan<- *imageBatch, blocks chan<- block) (sources []sourceCount, err error) {
 	defer close(filling)
 	defer close(blocks)
-	for first := 0; first < p.images.n; first += p.size {
+	for source, err := range p.sources {
+		if err != nil {
+			return sources, err
+		}
+		c := sourceCount{n: source.n}
+		if source.stream != nil {
+			c.stream = true
+			c.n, err = p.handOutStream(ctx, &source, free, filling, blocks)
+		} else {
+			err = p.handOutFiles(ctx, &source, free, filling, blocks)
+		}
+		if c.n > 0 || c.stream {
+			sources = append(sources, c)
+		}
+		if err != nil {
+			return sources, err
+		}
+	}
+	return sources, nil
+}
+
+// handOutFiles is handOut for a source of n images.
+func (p *pipeline) handOutFiles(ctx context.Context, source *imageSource, free <-chan *imageBatch, filling chan<- *imageBatch, blocks chan<- block) error {
+	for first := 0; first < source.n; first += p.size {
 		var b *imageBatch
 		select {
 		case b = <-free:
 		case <-ctx.Done():
-			return p.images.n, ctx.Err()
+			return ctx.Err()
 		}
-		n := min(p.size, p.images.n-first)
-		b.reset(first, n)
-		b.unread.Add((n + readBlock - 1) / readBlock)
+		n := min(p.size, source.n-first)
+		p.reset(b, source, first, n)
+		b.unread.Add(n)
 		filling <- b
-		for lo := 0; lo < n; lo += readBlock {
+		for lo, hi := 0, 0; lo < n; lo = hi {
+			hi = lo + blockSize(n-lo, p.readers)
 			select {
-			case blocks <- block{b, lo, min(lo+readBlock, n)}:
+			case blocks <- block{b, lo, hi}:
 			case <-ctx.Done():
-				b.unread.Done() // scoreBatches waits for it, and then sees that ctx has ended
+				b.unread.Add(lo - hi) // scoreBatches waits for it, and then sees that ctx has ended
 			}
 		}
 	}
-	return p.images.n, nil
+	return nil
 }
 
-// newBatch returns a batch with room for so many images.
-func (p *pipeline) newBatch(images int) *imageBatch {
-	if p.scoreBytes != nil {
-		return &imageBatch{bytes: make([]uint8, images*p.shape.Len())}
+// blockSize returns how many images to give out at a time where so many are left of a
+// batch: fewer towards its end, so that no reader has many slow ones before it while
+// the others have none.
+func blockSize(left, readers int) int {
+	return max(1, min(readBlock, left/(2*readers)))
+}
+
+// reset makes b a batch of n images of a source, of which the first has a number.
+func (p *pipeline) reset(b *imageBatch, source *imageSource, first, n int) {
+	b.source, b.first, b.n, b.errs = source, first, n, append(b.errs[:0], make([]error, n)...)
+	switch values := n * p.shape.Len(); {
+	case p.scoreBytes != nil && len(b.bytes) < values:
+		b.bytes = make([]uint8, values)
+	case p.scoreBytes == nil && len(b.pix) < values:
+		b.pix = make([]float32, values)
 	}
-	return &imageBatch{pix: make([]float32, images*p.shape.Len())}
-}
-
-// reset makes b one of n images, of which the first has a number.
-func (b *imageBatch) reset(first, n int) {
-	b.first, b.n, b.errs = first, n, append(b.errs[:0], make([]error, n)...)
 }
 
 // readBlocks reads what is given out.
 func (p *pipeline) readBlocks(ctx context.Context, blocks <-chan block) {
-	read, n := p.images.newReader(), p.shape.Len()
+	var of *imageSource
+	var read func(b *imageBatch, i int, dst []uint8) error // images of it
+	n := p.shape.Len()
 	one := make([]uint8, n)
 	for b := range blocks {
+		if b.source != of {
+			of, read = b.source, b.source.newReader()
+		}
 		for i := b.lo; i < b.hi && ctx.Err() == nil; i++ {
 			if p.scoreBytes != nil {
 				b.errs[i] = read(b.imageBatch, i, b.bytes[i*n:(i+1)*n])
@@ -210,7 +269,7 @@ func (p *pipeline) readBlocks(ctx context.Context, blocks <-chan block) {
 				dataset.Bytes{Shape: p.shape, N: 1, Pix: one, Scale: p.scale}.Images(b.pix[i*n : (i+1)*n])
 			}
 		}
-		b.unread.Done()
+		b.unread.Add(b.lo - b.hi)
 	}
 }
 
@@ -225,12 +284,12 @@ func (s *imageSource) newReader() func(b *imageBatch, i int, dst []uint8) error 
 	return func(b *imageBatch, i int, dst []uint8) error { return read(b.first+i, dst) }
 }
 
-// nameOf returns the name of image i of a batch.
-func (s *imageSource) nameOf(b *imageBatch, i int) string {
-	if s.stream != nil {
+// nameOf returns the name of image i.
+func (b *imageBatch) nameOf(i int) string {
+	if b.source.stream != nil {
 		return b.files[i].Name
 	}
-	return s.name(b.first + i)
+	return b.source.name(b.first + i)
 }
 
 // scoreBatches scores batches as they have been read, in order, until one fails.
@@ -292,7 +351,7 @@ func (p *pipeline) writeBatch(b *imageBatch) error {
 			s = &b.scores[next]
 			next++
 		}
-		if err := p.write(p.images.nameOf(b, i), s, failed); err != nil {
+		if err := p.write(b.nameOf(i), s, failed); err != nil {
 			return err
 		}
 	}

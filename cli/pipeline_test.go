@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -35,7 +37,7 @@ func numbered(n int, fails func(i int) bool, rows *[]string) *pipeline {
 		}
 	}
 	return &pipeline{
-		images: imageSource{n: n, name: name, reader: reader}, shape: pipelineShape, scale: dataset.Scale255, size: 10, readers: 3,
+		sources: only(imageSource{n: n, name: name, reader: reader}), shape: pipelineShape, scale: dataset.Scale255, size: 10, readers: 3,
 		score: func(_ context.Context, x dataset.Images, dst []nln.Score) ([]nln.Score, error) {
 			for i := range x.N {
 				low, high := x.At(i)[0], x.At(i)[1]
@@ -56,7 +58,7 @@ func numbered(n int, fails func(i int) bool, rows *[]string) *pipeline {
 			}
 			return nil
 		},
-		wrote: func(int) error { return nil },
+		wrote: func(*imageSource, int) error { return nil },
 	}
 }
 
@@ -114,6 +116,142 @@ func TestPipelineKeepsOrder(t *testing.T) {
 	}
 }
 
+// several yields the images of a pipeline as sources of so many each, then an error or
+// nil.
+func several(p *pipeline, sizes []int, end error) iter.Seq2[imageSource, error] {
+	var all imageSource
+	for all = range p.sources {
+	}
+	return func(yield func(imageSource, error) bool) {
+		first := 0
+		for _, n := range sizes {
+			part := all.from(first)
+			part.n = n
+			if first += n; !yield(part, nil) {
+				return
+			}
+		}
+		if end != nil {
+			yield(imageSource{}, end)
+		}
+	}
+}
+
+// Images of several sources keep their order, no batch has those of two, and what came
+// before an error of a source is written.
+func TestPipelineOfSeveralSources(t *testing.T) {
+	noLeak(t)
+	sizes := []int{7, 0, 10, 25, 1, 0}
+	for _, end := range []error{nil, errTest} {
+		var rows, want []string
+		var batches, wantBatches, written []int
+		p := numbered(43, none, &rows)
+		p.sources = several(p, sizes, end)
+		score := p.score
+		p.score = func(ctx context.Context, x dataset.Images, dst []nln.Score) ([]nln.Score, error) {
+			batches = append(batches, x.N)
+			return score(ctx, x, dst)
+		}
+		p.wrote = func(of *imageSource, done int) error {
+			if done == of.n {
+				written = append(written, of.n)
+			}
+			return nil
+		}
+		if err := p.run(t.Context()); err != end {
+			t.Errorf("error %v, want %v", err, end)
+		}
+		for i := range 43 {
+			want = append(want, fmt.Sprintf("image %d: %d", i, i))
+		}
+		if wantBatches = []int{7, 10, 10, 10, 5, 1}; !slices.Equal(rows, want) || !slices.Equal(batches, wantBatches) {
+			t.Errorf("rows %q of batches of %v, want %q of %v", rows, batches, want, wantBatches)
+		}
+		if !slices.Equal(written, []int{7, 10, 25, 1}) {
+			t.Errorf("sources of %v were written", written)
+		}
+	}
+}
+
+// A run that is stopped says how far it was in which source.
+func TestPipelineStopsBetweenSources(t *testing.T) {
+	for _, c := range []struct {
+		after int // images written
+		want  string
+	}{{10, "stopped after 10 of 25 images"}, {25, "stopped after 0 of 12 images"}, {35, "stopped after 10 of 12 images"}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		var rows []string
+		p := numbered(37, none, &rows)
+		p.sources = several(p, []int{25, 12}, nil)
+		p.wrote = func(*imageSource, int) error {
+			if len(rows) == c.after {
+				cancel()
+				<-time.After(time.Millisecond) // no batch is scored after that
+			}
+			return nil
+		}
+		score := p.score
+		p.score = func(ctx context.Context, x dataset.Images, dst []nln.Score) ([]nln.Score, error) {
+			if first := int(math.Round(255 * float64(x.At(0)[0]))); first >= c.after {
+				<-ctx.Done()
+			}
+			return score(ctx, x, dst)
+		}
+		if err := p.run(ctx); !errors.Is(err, context.Canceled) || !strings.HasPrefix(err.Error(), c.want+":") || len(rows) != c.after {
+			t.Errorf("%d rows and error %v, want %d and %q", len(rows), err, c.after, c.want)
+		}
+		cancel()
+	}
+}
+
+// The next source is found and read while the images of one are scored.
+func TestPipelineReadsTheNextSourceMeanwhile(t *testing.T) {
+	noLeak(t)
+	var rows []string
+	next := make(chan struct{})
+	p := numbered(20, func(i int) bool {
+		if i == 10 {
+			close(next)
+		}
+		return false
+	}, &rows)
+	p.sources = several(p, []int{10, 10}, nil)
+	score := p.score
+	p.score = func(ctx context.Context, x dataset.Images, dst []nln.Score) ([]nln.Score, error) {
+		select {
+		case <-next:
+			return score(ctx, x, dst)
+		case <-time.After(10 * time.Second):
+			return dst, errors.New("nothing of the second source is read before the first is scored")
+		}
+	}
+	if err := p.run(t.Context()); err != nil || len(rows) != 20 {
+		t.Errorf("%d rows, error %v", len(rows), err)
+	}
+}
+
+// However many images are left, readers that take the same time for each of them end
+// within that of two images of each other.
+func TestBlockSize(t *testing.T) {
+	for readers := 1; readers <= 20; readers++ {
+		for n := 1; n <= 300; n++ {
+			busy := make([]int, readers) // until when, in images
+			for left := n; left > 0; {
+				k := blockSize(left, readers)
+				if k < 1 || k > min(left, readBlock) {
+					t.Fatalf("blockSize(%d, %d) = %d", left, readers, k)
+				}
+				slices.Sort(busy)
+				busy[0] += k
+				left -= k
+			}
+			if most := slices.Max(busy); most > (n+readers-1)/readers+1 {
+				t.Fatalf("%d readers take the time of %d images for %d", readers, most, n)
+			}
+		}
+	}
+}
+
 // What is read but not yet written never exceeds the batches in flight.
 func TestPipelineIsBounded(t *testing.T) {
 	noLeak(t)
@@ -147,7 +285,7 @@ func TestPipelineMemoryIsFlat(t *testing.T) {
 		rows := []string{}
 		p := numbered(n, none, &rows)
 		p.write = func(string, *nln.Score, error) error { return nil }
-		p.wrote = func(done int) error {
+		p.wrote = func(_ *imageSource, done int) error {
 			if done%(n/10) == 0 {
 				runtime.GC()
 				var m runtime.MemStats
@@ -198,7 +336,7 @@ func TestPipelineStops(t *testing.T) {
 			}
 		},
 		"flush": func(p *pipeline) {
-			p.wrote = func(done int) error {
+			p.wrote = func(_ *imageSource, done int) error {
 				if done == 30 {
 					return errTest
 				}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"os"
 	"path/filepath"
@@ -197,34 +198,40 @@ func isImageFile(arg string) bool {
 	return err != nil || st.Mode().IsRegular()
 }
 
-// score scores image files, or those of a folder, list, archive or object store, or
-// the test images of a set.
-func (r *run) score(ctx context.Context, g group) error {
+// A listing finds the image files of a group, in the folder dir, "" for where they are.
+type listing func() (dir string, names []string, err error)
+
+// listing returns how the image files of a group are listed; nil where they are to be
+// streamed, are no files, or cannot be told.
+func (r *run) listing(g group) listing {
 	if g.files {
-		return r.scoreFiles(ctx, "", g.args)
+		return func() (string, []string, error) { return "", g.args, nil }
 	}
-	arg := g.args[0]
-	kind, location, err := dataset.Resolve(arg)
+	switch kind, location, err := dataset.Resolve(g.args[0]); {
+	case err == nil && kind == "folder":
+		return func() (string, []string, error) {
+			names, err := r.reading.ImageFiles(location)
+			if err == nil && len(names) == 0 {
+				err = fmt.Errorf("%s holds no image files%s", location, r.chosen())
+			}
+			return location, names, err
+		}
+	case err == nil && kind == "list":
+		return func() (string, []string, error) {
+			paths, err := r.reading.ListFiles(location)
+			return "", paths, err
+		}
+	}
+	return nil
+}
+
+// score scores the images of an archive or object store, or the test images of a set.
+func (r *run) score(ctx context.Context, arg string) error {
+	kind, _, err := dataset.Resolve(arg)
 	if err != nil {
 		return err
 	}
-	switch {
-	case kind == "folder":
-		names, err := r.reading.ImageFiles(location)
-		if err != nil {
-			return err
-		}
-		if len(names) == 0 {
-			return fmt.Errorf("%s holds no image files%s", location, r.chosen())
-		}
-		return r.scoreFiles(ctx, location, names)
-	case kind == "list":
-		paths, err := r.reading.ListFiles(location)
-		if err != nil {
-			return err
-		}
-		return r.scoreFiles(ctx, "", paths)
-	case dataset.IsStream(kind):
+	if dataset.IsStream(kind) {
 		return r.scoreStream(ctx, arg)
 	}
 	sp, err := r.reading.OpenContext(ctx, arg)
@@ -237,9 +244,21 @@ func (r *run) score(ctx context.Context, g group) error {
 	return r.scoreSet(ctx, sp.Test)
 }
 
-// scoreFiles scores the files names of a folder, "" for where they are.
-func (r *run) scoreFiles(ctx context.Context, dir string, names []string) error {
-	return r.through(ctx, fileSource(dir, names, r.scorer.Shape(), r.reading))
+// scoreFiles scores the files of listings. The next one is listed and read while the
+// last images of one are scored; no batch has images of two.
+func (r *run) scoreFiles(ctx context.Context, lists []listing) error {
+	return r.through(ctx, func(yield func(imageSource, error) bool) {
+		for _, list := range lists {
+			dir, names, err := list()
+			if err != nil {
+				yield(imageSource{}, err)
+				return
+			}
+			if !yield(fileSource(dir, names, r.scorer.Shape(), r.reading), nil) {
+				return
+			}
+		}
+	})
 }
 
 // fileSource reads image files of a shape. Their paths are put together when
@@ -266,7 +285,7 @@ func (r *run) scoreSet(ctx context.Context, set *dataset.Set) error {
 			return nil
 		}
 	}
-	return r.through(ctx, imageSource{n: set.Len(), name: set.ImageName, reader: reader})
+	return r.through(ctx, only(imageSource{n: set.Len(), name: set.ImageName, reader: reader}))
 }
 
 // pipeline returns what takes images to their rows, as pixels where that is cheaper.
@@ -289,27 +308,50 @@ func batchOf(b *bundle.Bundle) int {
 	return batchSize(b.Scorer.Shape())
 }
 
-// through takes images from a source to their rows.
-func (r *run) through(ctx context.Context, images imageSource) error {
-	shape := r.scorer.Shape()
-	r.meter.say("scoring %d images of %v: about %s of memory", images.n, shape, megabytes(scorePeak(r.bundle, images.n)))
+// through takes images from sources to their rows.
+func (r *run) through(ctx context.Context, sources iter.Seq2[imageSource, error]) error {
 	p := r.pipeline()
-	p.images = images
-	if r.partial != nil {
-		before, err := r.partial.skip(images.names(), p.size, &r.tally)
-		if err != nil {
-			return err
-		}
-		if p.images = images.from(before); before > 0 {
-			r.meter.say("%d of them have their rows already", before)
+	p.sources = func(yield func(imageSource, error) bool) {
+		for images, err := range sources {
+			if err == nil {
+				images, err = r.without(images, p.size)
+			}
+			if !yield(images, err) {
+				return
+			}
 		}
 	}
-	start := time.Now()
-	p.wrote = func(done int) error {
-		r.meter.show("%s", progress(images.n-p.images.n, done, images.n, time.Since(start)))
+	var current *imageSource
+	var start, last time.Time
+	p.wrote = func(of *imageSource, done int) error {
+		if of != current {
+			current, start = of, of.begun
+			if last.After(start) { // it was read before its turn
+				start = last
+			}
+		}
+		last = time.Now()
+		r.meter.show("%s", progress(of.before, done, of.before+of.n, last.Sub(start)))
 		return r.flush()
 	}
 	return p.run(ctx)
+}
+
+// without announces images, and returns those that have no rows from an earlier run.
+func (r *run) without(images imageSource, size int) (imageSource, error) {
+	r.meter.say("scoring %d images of %v: about %s of memory", images.n, r.scorer.Shape(), megabytes(scorePeak(r.bundle, images.n)))
+	if r.partial != nil {
+		// Rows are left to compare only as long as there was nothing to write.
+		before, err := r.partial.skip(images.names(), size, &r.tally)
+		if err != nil {
+			return images, err
+		}
+		if images = images.from(before); before > 0 {
+			r.meter.say("%d of them have their rows already", before)
+		}
+	}
+	images.begun = time.Now()
+	return images, nil
 }
 
 // progress says how far scoring is: done images of total took as long as that, beside

@@ -67,8 +67,8 @@ func BenchmarkScoreFiles(b *testing.B) {
 		b.Run(stage.name, func(b *testing.B) {
 			run.out = bufio.NewWriter(io.Discard)
 			run.rows = &jsonRows{w: run.out}
-			p := pipeline{images: stage.images, shape: shape, scale: scale, size: batchSize(shape), readers: run.readers, score: stage.score, write: stage.write,
-				wrote: func(int) error { return nil }}
+			p := pipeline{sources: only(stage.images), shape: shape, scale: scale, size: batchSize(shape), readers: run.readers, score: stage.score, write: stage.write,
+				wrote: func(*imageSource, int) error { return nil }}
 			for b.Loop() {
 				if err := p.run(b.Context()); err != nil {
 					b.Fatal(err)

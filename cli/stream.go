@@ -19,11 +19,9 @@ type imageStream struct {
 // handOutStream is handOut for a stream. Each file is given out by itself as it
 // comes, so that no more encoded files are in memory than there are readers, and
 // one. What came before an error is scored and written as if the stream had ended.
-func (p *pipeline) handOutStream(ctx context.Context, free <-chan *imageBatch, filling chan<- *imageBatch, blocks chan<- block) (total int, broken error) {
-	defer close(filling)
-	defer close(blocks)
+func (p *pipeline) handOutStream(ctx context.Context, source *imageSource, free <-chan *imageBatch, filling chan<- *imageBatch, blocks chan<- block) (total int, broken error) {
 	var b *imageBatch // nil, or with room for more
-	for f, err := range p.images.stream.files(ctx) {
+	for f, err := range source.stream.files(ctx) {
 		if err != nil {
 			broken = err
 			break
@@ -34,7 +32,7 @@ func (p *pipeline) handOutStream(ctx context.Context, free <-chan *imageBatch, f
 			case <-ctx.Done():
 				return total, ctx.Err()
 			}
-			b.reset(total, p.size)
+			p.reset(b, source, total, p.size)
 			if b.n = 0; b.files == nil {
 				b.files = make([]*dataset.File, p.size)
 			}
@@ -73,9 +71,9 @@ func (r *run) scoreStream(ctx context.Context, spec string) error {
 	}
 	defer s.Close()
 	r.meter.say("scoring the images of %s as %v: about %s of memory", spec, shape, megabytes(scorePeak(r.bundle, inFlight*p.size)))
-	p.images.stream = &imageStream{files: func(ctx context.Context) iter.Seq2[*dataset.File, error] { return behind(s.Files(ctx), done) }, reader: streamReader(shape, r.reading)}
+	p.sources = only(imageSource{stream: &imageStream{files: func(ctx context.Context) iter.Seq2[*dataset.File, error] { return behind(s.Files(ctx), done) }, reader: streamReader(shape, r.reading)}})
 	p.readers = max(r.readers, s.Readers)
-	p.wrote = func(more int) error {
+	p.wrote = func(_ *imageSource, more int) error {
 		r.meter.show("scored %d images", done+more)
 		return r.flush()
 	}

@@ -27,7 +27,10 @@ import (
 // numberedStream is numbered for a stream that ends with an error, or nil.
 func numberedStream(n int, end error, fails func(i int) bool, rows *[]string) *pipeline {
 	p := numbered(n, fails, rows)
-	read := p.images.reader
+	var read func() func(i int, dst []uint8) error
+	for images := range p.sources {
+		read = images.reader
+	}
 	files := func(ctx context.Context) iter.Seq2[*dataset.File, error] {
 		return func(yield func(*dataset.File, error) bool) {
 			for i := range n {
@@ -50,7 +53,7 @@ func numberedStream(n int, end error, fails func(i int) bool, rows *[]string) *p
 			return read(i, dst)
 		}
 	}
-	p.images = imageSource{stream: &imageStream{files: files, reader: reader}}
+	p.sources = only(imageSource{stream: &imageStream{files: files, reader: reader}})
 	return p
 }
 
@@ -192,7 +195,7 @@ func TestStreamedTarTakesLittleMemory(t *testing.T) {
 	rows := []string{}
 	p := numbered(0, none, &rows)
 	p.shape = dataset.Shape{C: 1, H: 28, W: 28}
-	p.images = imageSource{stream: &imageStream{files: s.Files, reader: streamReader(p.shape, dataset.Reading{})}}
+	p.sources = only(imageSource{stream: &imageStream{files: s.Files, reader: streamReader(p.shape, dataset.Reading{})}})
 	p.score = func(_ context.Context, x dataset.Images, dst []nln.Score) ([]nln.Score, error) {
 		return append(dst, make([]nln.Score, x.N)...), nil
 	}
@@ -204,7 +207,7 @@ func TestStreamedTarTakesLittleMemory(t *testing.T) {
 		return failed
 	}
 	var most uint64
-	p.wrote = func(int) error {
+	p.wrote = func(*imageSource, int) error {
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
