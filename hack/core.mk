@@ -8,7 +8,8 @@
 #                  headers are, if not in /usr, /usr/local/cuda or beside a pip libtorch
 #   SANITIZE=LIST  such as address, for gcc's -fsanitize
 #   WERROR=-Werror makes warnings fail the build
-#   CXX, CXXFLAGS, LDFLAGS  as usual; CXXFLAGS replaces -O2
+#   CXX, CXXFLAGS, LDFLAGS  as usual; CXXFLAGS replaces -O2. The kernels are written in
+#                  GCC's vectors, so that CXX has to be g++, 12 or later
 #
 # libtorch and FAISS must meet in one BLAS and one OpenMP runtime: two thread
 # pools in one process crash or crawl. Debian chooses a BLAS for the whole system
@@ -72,8 +73,8 @@ CORE_CXXFLAGS := -std=c++17 $(CXXFLAGS) -fPIC -fvisibility=hidden -fopenmp -ffil
 # A distance must be the same to the bit everywhere, so that nothing is fused;
 # -O3 unrolls the inner loops of the search into registers.
 SEARCH_CXXFLAGS := -O3 -ffp-contract=off
-# The kernels of the networks' blocks are plain loops for the compiler to turn
-# into vectors.
+# The kernels of the networks' blocks are vectors and loops for the compiler to turn
+# into such.
 BLOCKS_CXXFLAGS := -O3
 
 CORE_LDFLAGS := -shared -Wl,-soname,libnlncore.so -Wl,--no-undefined -Wl,-z,relro,-z,now \

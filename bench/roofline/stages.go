@@ -73,8 +73,8 @@ type layer struct {
 	kernel          []int
 }
 
-// conv counts a 2x2 convolution at rows x columns; taps is how many of the kernel's
-// four values an output needs on average.
+// conv counts a 2x2 convolution at rows x columns; taps is how many products an
+// output takes on average.
 func conv(name string, in, out, rows, columns int, taps float64, values int, apply func(x, w, b *torch.Tensor) *torch.Tensor) layer {
 	return layer{name: name, flop: 2 * taps * float64(in*out*rows*columns), values: values, weights: 4 * in * out,
 		apply: apply, kernel: []int{out, in, 2, 2}}
@@ -82,6 +82,14 @@ func conv(name string, in, out, rows, columns int, taps float64, values int, app
 
 func dense(name string, in, out int, apply func(x, w, b *torch.Tensor) *torch.Tensor) layer {
 	return layer{name: name, flop: 2 * float64(in*out), values: in + out, weights: in * out, apply: apply, kernel: []int{out, in}}
+}
+
+// taps is how many products an output of a 2x2 convolution at rows x columns takes, of
+// maps with multiples of 16 channels: n outputs in a row, in parts of three or two,
+// are made of one product more than a part has outputs.
+func taps(rows, columns int) float64 {
+	points := func(n int) float64 { return float64(n + (n+2)/3) }
+	return points(rows) * points(columns) / float64(rows*columns)
 }
 
 // network returns the layers of models/small.go. A kernel over a map with
@@ -92,18 +100,18 @@ func network(m workload.Meta) []layer {
 	return []layer{
 		conv("first convolution, ReLU, pooling", c, f[0], h, w, 4, c*full+f[0]*half,
 			func(x, k, b *torch.Tensor) *torch.Tensor { return x.ConvPool(k, b) }),
-		conv("second convolution, ReLU, pooling", f[0], f[1], h/2, w/2, 4, f[0]*half+f[1]*quarter,
+		conv("second convolution, ReLU, pooling", f[0], f[1], h/2, w/2, taps(h/2, w/2), f[0]*half+f[1]*quarter,
 			func(x, k, b *torch.Tensor) *torch.Tensor { return x.ConvPool(k, b) }),
-		conv("third convolution, ReLU", f[1], f[2], h/4, w/4, 4, (f[1]+f[2])*quarter,
-			func(x, k, b *torch.Tensor) *torch.Tensor { return x.Pad(0, 1, 0, 1).Conv2D(k, b, 1, 0).ReLUInPlace() }),
+		conv("third convolution, ReLU", f[1], f[2], h/4, w/4, taps(h/4, w/4), (f[1]+f[2])*quarter,
+			func(x, k, b *torch.Tensor) *torch.Tensor { return x.Conv2x2Rows(k, b) }),
 		dense("dense to latent", f[2]*quarter, m.Latent,
-			func(x, k, b *torch.Tensor) *torch.Tensor { return x.Reshape(-1, f[2]*quarter).Linear(k, b) }),
+			func(x, k, b *torch.Tensor) *torch.Tensor { return x.Linear(k, b) }),
 		dense("dense from latent, ReLU", m.Latent, f[2]*quarter,
 			func(x, k, b *torch.Tensor) *torch.Tensor {
 				return x.Linear(k, b).ReLUInPlace().Reshape(-1, f[2], h/4, w/4)
 			}),
-		conv("decoder's first convolution, ReLU", f[2], f[1], h/4, w/4, 4, (f[2]+f[1])*quarter,
-			func(x, k, b *torch.Tensor) *torch.Tensor { return x.Pad(1, 0, 1, 0).Conv2D(k, b, 1, 0).ReLUInPlace() }),
+		conv("decoder's first convolution, ReLU", f[2], f[1], h/4, w/4, taps(h/4, w/4), (f[2]+f[1])*quarter,
+			func(x, k, b *torch.Tensor) *torch.Tensor { return x.Conv2x2(k, b, true, true) }),
 		conv("doubling and second convolution, ReLU", f[1], f[0], h/2, w/2, 2.25, f[1]*quarter+f[0]*half,
 			func(x, k, b *torch.Tensor) *torch.Tensor { return x.UpConv(k, b, true) }),
 		conv("doubling and last convolution", f[0], c, h, w, 2.25, f[0]*half+c*full,

@@ -48,8 +48,8 @@ struct Tile {
   int32_t rows, columns, y, x, point[16];
 };
 
-// Tiles are those of one map, in which each row has `columns` pixels, or what of
-// their channels stands from a pointer on.
+// Tiles are those of one map, in which each row has `columns` pixels. A pointer into a
+// map may begin at a later channel.
 struct Tiles {
   const Tile *tile;
   int64_t count, columns;
@@ -83,6 +83,10 @@ struct Level {
   void (*outer)(const Factor &x, const int32_t *offset, int64_t depth, const float *g, const int32_t *from,
                 int64_t columns, float *sum);
 
+  // Writes the sixteen combinations of `count` 2x2 kernels (torch_winograd.cc), whose four
+  // values are `size` apart, `pair` apart, and zeros up to a vector.
+  void (*kinds)(const float *kernel, int64_t size, int64_t count, float *to, int64_t pair);
+
   // Transposes a matrix.
   void (*turn)(const float *x, int64_t rows, int64_t columns, float *y);
 
@@ -102,8 +106,8 @@ struct Level {
   // Adds gradients of pixels, out of those of points, to gx.
   void (*take_back)(const Tiles &t, const float *points, int64_t step, int64_t run, float *gx, int64_t channels);
 
-  // Copies a row of a gradient, w pixels of c channels, to gx: all of it, or where
-  // y, the result of a ReLU, is positive. Adds it to sum, a value a channel.
+  // Copies a gradient, w pixels of c channels, to gx, which may be gy: all of it, or where
+  // y, the result of a ReLU, is not 0. Adds it to sum, a value a channel.
   void (*pass)(const float *gy, const float *y, int64_t w, int64_t c, float *gx, float *sum);
 
   // Maxima of the 2x2 windows of one map x (2h, 2w, channels), no less than 0,

@@ -133,7 +133,7 @@ NLN_INLINE void conv_pool_back_image(const float *w, const float *gy, const uint
   target void name##_adam(const Adam &a, int64_t n, const float *g, float *p, float *m, float *v) {                    \
     adam(a, n, g, p, m, v);                                                                                           \
   }                                                                                                                   \
-  constexpr Level name{#name, name##_products::kWidth, name##_products::multiply, name##_products::outer, name##_products::turn, name##_products::take, name##_products::give, name##_products::give_back, name##_products::take_back, name##_products::pass, name##_products::relu_pool, name##_products::relu_pool_back, name##_products::conv_pool, name##_products::conv_pool_back,       \
+  constexpr Level name{#name, name##_products::kWidth, name##_products::multiply, name##_products::outer, name##_products::kinds, name##_products::turn, name##_products::take, name##_products::give, name##_products::give_back, name##_products::take_back, name##_products::pass, name##_products::relu_pool, name##_products::relu_pool_back, name##_products::conv_pool, name##_products::conv_pool_back,       \
                        name##_conv_pool_back_image, name##_adam};
 
 #define NLN_FORWARD(n) few_planes<n>(x, w, bias, s, y, index)
@@ -147,7 +147,7 @@ NLN_INLINE void conv_pool_back_image(const float *w, const float *gy, const uint
 #define NLN_ROWS 6
 namespace plain_products {
 #include "blocks_products.inc"
-// Without a shuffle by values that are known only then.
+// SSE2 has no shuffle by values that are known only at run time.
 void conv_pool_back(const float *x, int planes, const float *gy, const uint8_t *index, Shape s, float *gw, float *gbias) {
   NLN_PLANES(NLN_MASKED_BACK)
 }

@@ -1,4 +1,4 @@
-// maps.h: what the convolutions of torch_conv.cc and torch_winograd.cc share.
+// maps.h: what the blocks of torch_blocks.cc, torch_conv.cc and torch_winograd.cc share.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -37,6 +37,8 @@ void each(int64_t parts, int64_t n, Body &&body) {
 }
 
 inline int64_t parts_of(int64_t n) { return std::min<int64_t>(at::get_num_threads(), std::max<int64_t>(n, 1)); }
+
+inline bool records(const at::Tensor &x) { return at::GradMode::is_enabled() && x.requires_grad(); }
 
 inline const float *values(const at::Tensor &t) { return t.defined() ? t.data_ptr<float>() : nullptr; }
 

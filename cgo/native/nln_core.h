@@ -233,7 +233,7 @@ NLN_API nln_status nln_conv_pool(nln_tensor *x, nln_tensor *w, nln_tensor *b, nl
 /* The same without pooling and, if relu == 0, without ReLU; the zeros are before the
  * first row and column if before != 0. */
 NLN_API nln_status nln_conv2x2(nln_tensor *x, nln_tensor *w, nln_tensor *b, int32_t before, int32_t relu, nln_tensor **out);
-/* That with zeros after and ReLU, as rows (N, O*H*W). */
+/* nln_conv2x2 with zeros after and with ReLU, flattened to (N, O*H*W). */
 NLN_API nln_status nln_conv2x2_rows(nln_tensor *x, nln_tensor *w, nln_tensor *b, nln_tensor **out);
 /* nln_upsample2d by 2, then a convolution with w (O, C, 2, 2), plus b (O), that
  * keeps H and W: with a row and a column of zeros before the first; then ReLU if

@@ -24,9 +24,9 @@ void check_halves(const at::Tensor &x) {
     invalid(c10::str("have ", x.size(2), " rows and ", x.size(3), " columns, want even numbers"));
 }
 
-// each calls body(first, last) for parts of n images, from several threads.
+// for_images calls body(first, last) for parts of n images, from several threads.
 template <class Body>
-void each(int64_t n, Body &&body) {
+void for_images(int64_t n, Body &&body) {
   at::parallel_for(0, n, 1, std::forward<Body>(body));
 }
 
@@ -46,9 +46,9 @@ struct ReluPool : torch::autograd::Function<ReluPool> {
     float *to = y.data_ptr<float>();
     uint8_t *at = record ? index.data_ptr<uint8_t>() : nullptr;
     const int64_t size = h * w * c;
-    each(n, [&](int64_t first, int64_t last) {
+    for_images(n, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; i++)
-        blocks::fastest().relu_pool(from + 4 * i * size, {h, w, c}, to + i * size, at ? at + i * size : nullptr);
+        level().relu_pool(from + 4 * i * size, {h, w, c}, to + i * size, at ? at + i * size : nullptr);
     });
     if (record) ctx->save_for_backward({index});
     return y;
@@ -61,9 +61,9 @@ struct ReluPool : torch::autograd::Function<ReluPool> {
     const float *from = gy.data_ptr<float>();
     const uint8_t *at = index.data_ptr<uint8_t>();
     float *to = gx.data_ptr<float>();
-    each(n, [&](int64_t first, int64_t last) {
+    for_images(n, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; i++)
-        blocks::fastest().relu_pool_back(from + i * size, at + i * size, {h, w, c}, to + 4 * i * size, nullptr);
+        level().relu_pool_back(from + i * size, at + i * size, {h, w, c}, to + 4 * i * size, nullptr);
     });
     return {gx, at::Tensor()};
   }
@@ -94,13 +94,12 @@ struct ConvPool : torch::autograd::Function<ConvPool> {
     float *to = y.data_ptr<float>();
     uint8_t *at = record ? index.data_ptr<uint8_t>() : nullptr;
     const int64_t in = x.numel() / std::max<int64_t>(n, 1), size = h * w * f;
-    each(n, [&](int64_t first, int64_t last) {
+    for_images(n, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; i++)
-        blocks::fastest().conv_pool(from + i * in, planes, pw, pb, {h, w, f}, to + i * size, at ? at + i * size : nullptr);
+        level().conv_pool(from + i * in, planes, pw, pb, {h, w, f}, to + i * size, at ? at + i * size : nullptr);
     });
     if (record) {
       ctx->save_for_backward({x, wp, index});
-      ctx->saved_data["images"] = images.requires_grad();
     }
     return y;
   }
@@ -111,10 +110,8 @@ struct ConvPool : torch::autograd::Function<ConvPool> {
     const at::Tensor gy = grads[0].contiguous(kLast);
     const int64_t n = gy.size(0), f = gy.size(1), h = gy.size(2), w = gy.size(3), size = h * w * f;
     const int planes = static_cast<int>(x.size(1));
-    const bool wanted = ctx->saved_data["images"].toBool();
-    // Sums of a fixed number of parts, so that a result depends on the number of
-    // threads and not on which of them was first.
-    const int64_t parts = std::min<int64_t>(at::get_num_threads(), std::max<int64_t>(n, 1));
+    const bool wanted = ctx->needs_input_grad(0), learns = ctx->needs_input_grad(1) || ctx->needs_input_grad(2);
+    const int64_t parts = parts_of(n);
     at::Tensor gw = at::zeros({parts, planes * 4, lanes(f)}, gy.options());
     at::Tensor gb = at::zeros({parts, lanes(f)}, gy.options());
     at::Tensor gx = wanted ? at::zeros_like(x) : at::Tensor();
@@ -122,13 +119,13 @@ struct ConvPool : torch::autograd::Function<ConvPool> {
     const uint8_t *at = index.data_ptr<uint8_t>();
     float *to = gw.data_ptr<float>(), *tob = gb.data_ptr<float>(), *tox = wanted ? gx.data_ptr<float>() : nullptr;
     const int64_t in = n > 0 ? x.numel() / n : 0;
-    each(parts, [&](int64_t first, int64_t last) {
-      for (int64_t p = first; p < last; p++)
-        for (int64_t i = p * n / parts; i < (p + 1) * n / parts; i++) {
-          blocks::fastest().conv_pool_back(px + i * in, planes, from + i * size, at + i * size, {h, w, f},
-                                           to + p * planes * 4 * lanes(f), tob + p * lanes(f));
-          if (tox) blocks::fastest().conv_pool_back_image(pw, planes, from + i * size, at + i * size, {h, w, f}, tox + i * in);
-        }
+    each(parts, n, [&](int64_t part, int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; i++) {
+        if (learns)
+          level().conv_pool_back(px + i * in, planes, from + i * size, at + i * size, {h, w, f}, to + part * planes * 4 * lanes(f),
+                                 tob + part * lanes(f));
+        if (tox) level().conv_pool_back_image(pw, planes, from + i * size, at + i * size, {h, w, f}, tox + i * in);
+      }
     });
     gw = gw.sum(0).narrow(1, 0, f).t().reshape({f, planes, 2, 2}).contiguous();
     gb = gb.sum(0).narrow(0, 0, f).contiguous();
@@ -138,7 +135,7 @@ struct ConvPool : torch::autograd::Function<ConvPool> {
 };
 
 void check_kernel(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b) {
-  if (x.dim() != 4 || w.dim() != 4 || w.size(1) != x.size(1) || w.size(2) != 2 || w.size(3) != 2 || b.numel() != w.size(0))
+  if (x.dim() != 4 || w.dim() != 4 || w.size(1) != x.size(1) || w.size(2) != 2 || w.size(3) != 2 || w.size(0) < 1 || b.numel() != w.size(0))
     invalid(c10::str("have shape ", x.sizes(), ", a kernel of ", w.sizes(), " and ", b.numel(), " biases, want (N, C, H, W), (O, C, 2, 2) and O"));
 }
 
@@ -147,8 +144,6 @@ at::Tensor bordered(const at::Tensor &x, const at::Tensor &w, const at::Tensor &
   const int64_t first = before, last = !before;
   return convolve(at::constant_pad_nd(x, {first, last, first, last}, 0), w, b, 1, 0);
 }
-
-bool records(const at::Tensor &x) { return at::GradMode::is_enabled() && x.requires_grad(); }
 
 }  // namespace
 

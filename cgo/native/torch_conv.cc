@@ -1,5 +1,6 @@
 // torch_conv.cc: 2x2 convolutions of maps with many channels, as products of
-// blocks.h, with gradients.
+// blocks.h, with gradients. Most go to torch_winograd.cc, which takes multiples of 16
+// channels; those of repeated pixels, and the rest, are made here.
 //
 // With the channels last in memory, the values of a map under a row of a kernel
 // are one run. A convolution is then a product of a matrix that is never made,
@@ -113,8 +114,6 @@ struct Bordered {
   }
 };
 
-bool records(const at::Tensor &x) { return at::GradMode::is_enabled() && x.requires_grad(); }
-
 // A Filter is what the convolutions and their gradients need of a kernel.
 struct Filter {
   at::Tensor forward, bias;  // (4C, O) in panels, and O values
@@ -167,7 +166,6 @@ struct Conv : torch::autograd::Function<Conv> {
       ctx->save_for_backward({x, weight, then == kPool ? index : then == kRelu ? y : at::Tensor()});
       ctx->saved_data["before"] = before;
       ctx->saved_data["then"] = then;
-      ctx->saved_data["maps"] = in.requires_grad();
     }
     return y;
   }
@@ -176,7 +174,8 @@ struct Conv : torch::autograd::Function<Conv> {
     const variable_list saved = ctx->get_saved_variables();
     const at::Tensor &x = saved[0], &weight = saved[1], &passed = saved[2];
     const at::Tensor gy = grads[0].contiguous(kLast);
-    const bool before = ctx->saved_data["before"].toBool(), wanted = ctx->saved_data["maps"].toBool();
+    const bool before = ctx->saved_data["before"].toBool(), wanted = ctx->needs_input_grad(0);
+    const bool learns = ctx->needs_input_grad(1) || ctx->needs_input_grad(2);
     const int64_t then = ctx->saved_data["then"].toInt();
     const Maps from = maps(x), to{from.count, from.h, from.w, weight.size(0)};
     const int64_t parts = parts_of(from.count), most = images_at_once(from);
@@ -199,7 +198,7 @@ struct Conv : torch::autograd::Function<Conv> {
       std::vector<float> full(index ? static_cast<size_t>(to.size()) : 0);
       for (int64_t i = first; i < last; i += most) {
         const int64_t images = std::min(most, last - i), rows = images * from.pixels();
-        bordered.take(px + i * from.size(), 0, images);
+        if (learns) bordered.take(px + i * from.size(), 0, images);
         if (index) {
           for (int64_t k = 0; k < images; k++) {
             level().relu_pool_back(pg + (i + k) * size, index + (i + k) * size, {to.h / 2, to.w / 2, to.c}, full.data(), pgb + part * to.c);
@@ -213,7 +212,7 @@ struct Conv : torch::autograd::Function<Conv> {
           level().multiply(f, pw, pn, from.c, false, pgx + i * from.size(), place.data());
         }
         const Factor f{bordered.values.data(), at.data(), rows, forward.data(), 2};
-        level().outer(f, offset.data(), 4 * from.c, gradient.values.data(), gradient_at.data(), to.c, pgw + part * product);
+        if (learns) level().outer(f, offset.data(), 4 * from.c, gradient.values.data(), gradient_at.data(), to.c, pgw + part * product);
       }
     });
     return {gx, Filter::of(matrix(gw, to.c), from.c), gb.sum(0), at::Tensor(), at::Tensor(), at::Tensor()};
@@ -238,8 +237,9 @@ struct Phase {
 };
 
 // together returns the right factor of all four phases at once, (4C, 4O): where a
-// phase does not look at a value there are zeros. For few filters that is less work
-// than four products whose panels are mostly empty.
+// phase does not look at a value there are zeros, so that an infinite one makes NaN of
+// its neighbours too. For few filters that is less work than four products whose
+// panels are mostly empty.
 at::Tensor together(const at::Tensor &w) {
   const at::Tensor k = w.permute({2, 3, 1, 0}), none = at::zeros_like(k[0]);  // (row, column, C, O)
   const at::Tensor rows = at::stack({k, at::stack({none, k[0] + k[1]})});     // (a, row, column, C, O)
@@ -285,8 +285,8 @@ struct UpConv : torch::autograd::Function<UpConv> {
     const at::Tensor bias = filled_up(b);
     const int64_t most = images_at_once(from);
     const auto at = places(bordered_maps, most, 1, 0, 0, from.h, from.w);
-    const int64_t width = level().width, few = (4 * to.c + width - 1) / width, many = (to.c + width - 1) / width;
-    const bool at_once = 4 * few < 9 * many;
+    const int64_t width = level().width, panels_at_once = (4 * to.c + width - 1) / width, panels_of_one = (to.c + width - 1) / width;
+    const bool at_once = 4 * panels_at_once < 9 * panels_of_one;
     std::vector<Phase> phases;
     std::vector<std::vector<int32_t>> place;
     for (int64_t a = 0; !at_once && a < 2; a++)
@@ -297,7 +297,7 @@ struct UpConv : torch::autograd::Function<UpConv> {
     const at::Tensor all = at_once ? together(weight) : at::Tensor(), biases = at_once ? filled_up(b.repeat({4})) : at::Tensor();
     const auto window_at = window(bordered_maps, 2);
     const auto rows = at_once ? places({most, from.h, from.w, 4 * to.c}, most) : std::vector<int32_t>();
-    const float *px = values(x), *pb = values(bias), *pw = values(all), *pbs = values(biases);
+    const float *px = values(x), *pb = values(bias), *pw = values(all), *pbiases = values(biases);
     float *py = y.data_ptr<float>();
     each(parts_of(from.count), from.count, [&](int64_t, int64_t first, int64_t last) {
       Bordered bordered(from, most, true);
@@ -312,14 +312,13 @@ struct UpConv : torch::autograd::Function<UpConv> {
         }
         if (at_once) {
           const Factor f{bordered.values.data(), at.data(), images * from.pixels(), window_at.data(), 2};
-          level().multiply(f, pw, pbs, 4 * to.c, relu, four.data(), rows.data());
+          level().multiply(f, pw, pbiases, 4 * to.c, relu, four.data(), rows.data());
           spread_out(four.data(), images * from.h, from.w, 2 * to.c, py + i * to.size());
         }
       }
     });
     if (record) {
       ctx->save_for_backward({x, weight, relu ? y : at::Tensor()});
-      ctx->saved_data["maps"] = in.requires_grad();
     }
     return y;
   }
@@ -328,7 +327,7 @@ struct UpConv : torch::autograd::Function<UpConv> {
     const variable_list saved = ctx->get_saved_variables();
     const at::Tensor &x = saved[0], &weight = saved[1], &passed = saved[2];
     const at::Tensor gy = grads[0].contiguous(kLast);
-    const bool wanted = ctx->saved_data["maps"].toBool();
+    const bool wanted = ctx->needs_input_grad(0), learns = ctx->needs_input_grad(1) || ctx->needs_input_grad(2);
     const Maps from = maps(x), to{from.count, 2 * from.h, 2 * from.w, weight.size(0)};
     const int64_t parts = parts_of(from.count), most = images_at_once(from);
     at::Tensor gw = no_panels(parts, 9 * to.c, from.c, gy), gb = at::zeros({parts, to.c}, gy.options());
@@ -349,6 +348,7 @@ struct UpConv : torch::autograd::Function<UpConv> {
         gradient.gradient(pg + i * to.size(), result ? result + i * to.size() : nullptr, images, pgb + part * to.c);
         const Factor f{gradient.values.data(), at.data(), images * from.pixels(), segments.data(), 3};
         if (pgx) level().multiply(f, pw, pn, from.c, false, pgx + i * from.size(), place.data());
+        if (!learns) continue;
         if (!whole) std::memcpy(copy.data(), px + i * from.size(), static_cast<size_t>(images * from.size()) * sizeof(float));
         level().outer(f, offset.data(), 9 * to.c, whole ? px + i * from.size() : copy.data(), place.data(), from.c, pgw + part * product);
       }
@@ -360,7 +360,8 @@ struct UpConv : torch::autograd::Function<UpConv> {
 // fits says whether places in some maps at a time are 32-bit numbers.
 bool fits(const at::Tensor &x, int64_t filters, int64_t scale) {
   const double area = (scale * x.size(2) + 1.0) * (scale * x.size(3) + 1.0);
-  return area * std::max(x.size(1), filters) * 4 < std::numeric_limits<int32_t>::max();
+  // A thread takes several small maps at a time, whose points are up to 9/4 of their pixels.
+  return std::max(4 * area, 2304.) * std::max(x.size(1), filters) < std::numeric_limits<int32_t>::max();
 }
 
 }  // namespace

@@ -23,7 +23,9 @@
 // products for each pair, and that of the pixels one product.
 #include "torch_winograd.h"
 
+#include <algorithm>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 namespace nln {
@@ -38,6 +40,14 @@ using torch::autograd::variable_list;
 // The kinds of points of an axis, by what they multiply: g0, (g0 + g1)/2, g1 and
 // (g0 - g1)/2.
 constexpr int kKinds = 4, kPairs = kKinds * kKinds;
+
+// The pixels of all maps that a thread takes at a time, and of a map at most: the points
+// of larger ones do not stay in its cache.
+constexpr int64_t kMostPixels = 1024;
+
+// Values that are written before they are read.
+using Room = std::unique_ptr<float[]>;
+Room room(int64_t n) { return Room(new float[static_cast<size_t>(n)]); }
 
 // An Axis is where n pixels in a row are cut, and how many points of a kind there are.
 struct Axis {
@@ -60,15 +70,22 @@ std::vector<int32_t> multiples(int64_t step, int64_t count) {
 }
 
 // A Plan is the tiles of some maps, whose points are rows of matrices, one for each
-// pair of kinds, in which map follows map.
+// pair of kinds, in which map follows map; and what else both directions need.
 struct Plan {
+  Maps from, to;
+  int64_t block = 2 * level().width;           // columns of the result at a time: those of a tile of a product
+  int64_t panels, panel;                       // of a kernel's factor, and the values of one
+  std::vector<int32_t> points_at, products_at;  // where rows begin
+
   int64_t most;                               // maps at a time
   int64_t base[kPairs], count[kPairs];        // the first row of a pair, and the rows of a map
   int64_t rows = 0;                           // of all matrices
   std::vector<std::vector<blocks::Tile>> of;  // a map
 
-  explicit Plan(const Maps &m) : most(maps_at_once(m)) {
-    const Axis y(m.h), x(m.w);
+  Plan(const at::Tensor &input, const at::Tensor &weight)
+      : from(maps(input)), to{from.count, from.h, from.w, weight.size(0)}, panels((to.c + level().width - 1) / level().width),
+        panel(from.c * level().width), most(maps_at_once(from)) {
+    const Axis y(from.h), x(from.w);
     for (int p = 0; p < kPairs; p++) {
       count[p] = y.count[p / kKinds] * x.count[p % kKinds];
       base[p] = rows, rows += most * count[p];
@@ -87,13 +104,15 @@ struct Plan {
         }
       of.push_back(std::move(tiles));
     }
+    points_at = multiples(from.c, rows), products_at = multiples(block, rows);
   }
 
   // A thread takes as many maps at a time as make the products large, and no more
-  // than its cache takes; a power of two, which fills the tiles of the products.
+  // than its cache takes.
   static int64_t maps_at_once(const Maps &m) {
+    const int64_t share = (m.count + parts_of(m.count) - 1) / parts_of(m.count);
     int64_t n = 16;
-    while (n > 1 && (n * m.pixels() > 1024 || n / 2 >= m.count)) n /= 2;
+    while (n > 1 && (n * m.pixels() > kMostPixels || n / 2 >= share)) n /= 2;
     return n;
   }
 
@@ -114,21 +133,8 @@ at::Tensor combined(const at::Tensor &kernel) {
   float *to = out.data_ptr<float>();
   const int64_t size = rows * columns, pair = panels * rows * width;
   for (int64_t p = 0; p < panels; p++)
-    for (int64_t r = 0; r < rows; r++) {
-      const int64_t count = std::min(width, columns - p * width);
-      const float *a = from + r * columns + p * width;
-      float *o = to + (p * rows + r) * width;
-      for (int i = 0; i < kKinds; i++, o += kKinds * pair)
-        for (int64_t l = 0; l < width; l++) {
-          // The values of the kernel's first and second column.
-          const auto column = [&](int64_t at) {
-            const float u = a[at + l], v = a[2 * size + at + l];
-            return i == 0 ? u : i == 1 ? (u + v) / 2 : i == 2 ? v : (u - v) / 2;
-          };
-          const float u = l < count ? column(0) : 0, v = l < count ? column(size) : 0;
-          o[l] = u, o[pair + l] = (u + v) / 2, o[2 * pair + l] = v, o[3 * pair + l] = (u - v) / 2;
-        }
-    }
+    for (int64_t r = 0; r < rows; r++)
+      level().kinds(from + r * columns + p * width, size, std::min(width, columns - p * width), to + (p * rows + r) * width, pair);
   return out;
 }
 
@@ -151,13 +157,15 @@ struct Points {
   const Plan &plan;
   const Maps inner, outer;
   const bool before, turned;
-  std::vector<float> map, rows, copy;
+  std::vector<float> map;
+  Room rows, copy;
 
-  Points(const Plan &p, const Maps &m, bool before, bool turned)
-      : plan(p), inner(m), outer(m.bordered()), before(before), turned(turned), map(static_cast<size_t>(outer.size())), rows(static_cast<size_t>(p.rows * m.c)), copy(turned ? static_cast<size_t>(m.size()) : 0) {}
+  Points(const Plan &p, bool before, bool turned)
+      : plan(p), inner(p.from), outer(inner.bordered()), before(before), turned(turned), map(static_cast<size_t>(outer.size())),
+        rows(room(p.rows * inner.c)), copy(room(turned ? inner.size() : 0)) {}
 
   // of returns the rows of a pair.
-  float *of(int pair) { return rows.data() + plan.base[pair] * inner.c; }
+  float *of(int pair) { return rows.get() + plan.base[pair] * inner.c; }
 
   // line returns row i of the map, which has a row and a column of zeros before or after it.
   float *line(int64_t i) { return map.data() + ((i + before) * outer.w + before) * outer.c; }
@@ -166,10 +174,10 @@ struct Points {
     const int64_t run = inner.w * inner.c;
     std::fill(map.begin(), map.end(), 0.f);
     for (int64_t k = 0; k < images; k++, x += inner.size()) {
-      if (turned) level().turn(x, inner.c, inner.pixels(), copy.data());
-      const float *from = turned ? copy.data() : x;
+      if (turned) level().turn(x, inner.c, inner.pixels(), copy.get());
+      const float *from = turned ? copy.get() : x;
       for (int64_t i = 0; i < inner.h; i++) std::memcpy(line(i), from + i * run, static_cast<size_t>(run) * sizeof(float));
-      level().take(plan.tiles(k, outer.w), map.data(), inner.c, inner.c, rows.data(), inner.c);
+      level().take(plan.tiles(k, outer.w), map.data(), inner.c, inner.c, rows.get(), inner.c);
     }
   }
 
@@ -178,8 +186,8 @@ struct Points {
     const int64_t run = inner.w * inner.c;
     for (int64_t k = 0; k < images; k++, gx += inner.size()) {
       std::fill(map.begin(), map.end(), 0.f);
-      level().take_back(plan.tiles(k, outer.w), rows.data(), inner.c, inner.c, map.data(), inner.c);
-      float *to = turned ? copy.data() : gx;
+      level().take_back(plan.tiles(k, outer.w), rows.get(), inner.c, inner.c, map.data(), inner.c);
+      float *to = turned ? copy.get() : gx;
       for (int64_t i = 0; i < inner.h; i++) std::memcpy(to + i * run, line(i), static_cast<size_t>(run) * sizeof(float));
       if (turned) level().turn(to, inner.pixels(), inner.c, gx);
     }
@@ -194,45 +202,43 @@ struct Winograd : torch::autograd::Function<Winograd> {
   static at::Tensor forward(AutogradContext *ctx, const at::Tensor &in, const at::Tensor &weight, const at::Tensor &b, bool before, int64_t then, bool record) {
     const at::Tensor input = as_it_is(in);
     const bool turned = !input.is_contiguous(kLast), flat = then == kFlat, whole = then == kPool || flat;
-    const Maps from = maps(input), to{from.count, from.h, from.w, weight.size(0)};
+    const Plan plan(input, weight);
+    const Maps from = plan.from, to = plan.to;
     const int64_t shrink = then == kPool ? 2 : 1, h = to.h / shrink, w = to.w / shrink;
     at::Tensor result = flat ? at::empty({to.count, to.size()}, input.options()) : at::empty({to.count, to.c, h, w}, input.options(), kLast);
     const bool indexed = then == kPool && record;
     at::Tensor index = indexed ? at::empty({to.count, h, w, to.c}, input.options().dtype(at::kByte)) : at::Tensor();
-    const Plan plan(from);
     const at::Tensor factors = combined(weight.permute({2, 3, 1, 0})), bias = filled_up(b);
-    // The result is made a block of columns at a time, as many as a tile of a product has.
-    const int64_t block = 2 * level().width, panels = factors.size(1), panel = from.c * level().width;
+    const int64_t block = plan.block;
     const at::Tensor none = at::zeros({block}, input.options());
-    const auto rows_in = multiples(from.c, plan.rows), rows_out = multiples(block, plan.rows);
     const Segment depth{0, from.c};
     const int64_t size = h * w * to.c;
     const float *px = values(input), *pw = values(factors), *pb = values(bias), *pn = values(none);
     float *py = result.data_ptr<float>();
     uint8_t *pi = indexed ? index.data_ptr<uint8_t>() : nullptr;
     each(parts_of(from.count), from.count, [&](int64_t, int64_t first, int64_t last) {
-      Points points(plan, from, before, turned);
-      std::vector<float> products(static_cast<size_t>(plan.rows * block));
-      std::vector<float> full(whole ? static_cast<size_t>(plan.most * to.size()) : 0);
+      Points points(plan, before, turned);
+      const Room products = room(plan.rows * block), full = room(whole ? plan.most * to.size() : 0);
       for (int64_t i = first; i < last; i += plan.most) {
         const int64_t images = std::min(plan.most, last - i);
         points.take(px + i * from.size(), images);
-        float *out = whole ? full.data() : py + i * size;
-        for (int64_t p = 0; p < panels; p += 2) {
+        float *out = whole ? full.get() : py + i * size;
+        for (int64_t p = 0; p < plan.panels; p += 2) {
           const int64_t c = p * level().width, columns = std::min(block, to.c - c);
           for (int q = 0; q < kPairs; q++) {
             if (plan.count[q] == 0) continue;
-            const Factor f{points.of(q), rows_in.data(), images * plan.count[q], &depth, 1};
-            level().multiply(f, pw + (q * panels + p) * panel, pn, columns, false, products.data() + plan.base[q] * block, rows_out.data());
+            const Factor f{points.of(q), plan.points_at.data(), images * plan.count[q], &depth, 1};
+            level().multiply(f, pw + (q * plan.panels + p) * plan.panel, pn, columns, false, products.get() + plan.base[q] * block,
+                             plan.products_at.data());
           }
           for (int64_t k = 0; k < images; k++)
-            level().give(plan.tiles(k, to.w), products.data(), block, pb + c, then == kRelu || flat, columns, out + k * to.size() + c, to.c);
+            level().give(plan.tiles(k, to.w), products.get(), block, pb + c, then == kRelu || flat, columns, out + k * to.size() + c, to.c);
         }
         for (int64_t k = 0; whole && k < images; k++) {
           if (flat) {
-            level().turn(full.data() + k * to.size(), to.pixels(), to.c, py + (i + k) * size);
+            level().turn(full.get() + k * to.size(), to.pixels(), to.c, py + (i + k) * size);
           } else {
-            level().relu_pool(full.data() + k * to.size(), {h, w, to.c}, py + (i + k) * size, pi ? pi + (i + k) * size : nullptr);
+            level().relu_pool(full.get() + k * to.size(), {h, w, to.c}, py + (i + k) * size, pi ? pi + (i + k) * size : nullptr);
           }
         }
       }
@@ -241,7 +247,6 @@ struct Winograd : torch::autograd::Function<Winograd> {
       ctx->save_for_backward({input, weight, then == kPool ? index : then == kPlain ? at::Tensor() : result});
       ctx->saved_data["before"] = before;
       ctx->saved_data["then"] = then;
-      ctx->saved_data["maps"] = in.requires_grad();
     }
     return result;
   }
@@ -249,77 +254,80 @@ struct Winograd : torch::autograd::Function<Winograd> {
   static variable_list backward(AutogradContext *ctx, variable_list grads) {
     const variable_list saved = ctx->get_saved_variables();
     const at::Tensor &input = saved[0], &weight = saved[1], &passed = saved[2];
-    const bool before = ctx->saved_data["before"].toBool(), wanted = ctx->saved_data["maps"].toBool();
+    const bool before = ctx->saved_data["before"].toBool();
     const int64_t then = ctx->saved_data["then"].toInt();
+    const bool wanted = ctx->needs_input_grad(0), learns = ctx->needs_input_grad(1) || ctx->needs_input_grad(2);
     const bool turned = !input.is_contiguous(kLast), flat = then == kFlat;
     const at::Tensor grad = flat ? grads[0].contiguous() : grads[0].contiguous(kLast);
-    const Maps from = maps(input), to{from.count, from.h, from.w, weight.size(0)};
-    const Plan plan(from);
-    const int64_t block = 2 * level().width, blocks = (to.c + block - 1) / block, panels = (to.c + level().width - 1) / level().width;
-    const int64_t parts = parts_of(from.count), panel = from.c * level().width;
-    at::Tensor gw = at::zeros({parts, kPairs, panels, from.c, level().width}, grad.options());
+    const Plan plan(input, weight);
+    const Maps from = plan.from, to = plan.to;
+    const int64_t block = plan.block, blocks = (to.c + block - 1) / block, parts = parts_of(from.count);
+    at::Tensor gw = learns ? at::zeros({parts, kPairs, plan.panels, from.c, level().width}, grad.options()) : at::Tensor();
     at::Tensor gb = at::zeros({parts, to.c}, grad.options());
     at::Tensor gx = wanted ? at::empty_like(input, input.options(), turned ? at::MemoryFormat::Contiguous : kLast) : at::Tensor();
     const at::Tensor factors = wanted ? combined(weight.permute({2, 3, 0, 1})) : at::Tensor();
     const at::Tensor none = at::zeros({from.c + level().width}, grad.options());
-    const auto rows_in = multiples(from.c, plan.rows), rows_out = multiples(block, plan.rows), offset = multiples(1, from.c);
+    const auto offset = multiples(1, from.c);
     // The products' gradients are in blocks of columns, so that the few that outer reads
     // at a time are next to each other; as left factors of a product their rows have a
     // run in each block.
     const int64_t chunk = plan.rows * block;
     std::vector<Segment> depth;
     for (int64_t b = 0; b < blocks; b++) depth.push_back({b * chunk, std::min(block, to.c - b * block)});
-    const int64_t size = grad.numel() / std::max<int64_t>(to.count, 1), product = gw.numel() / parts;
+    const int64_t size = grad.numel() / std::max<int64_t>(to.count, 1), product = kPairs * plan.panels * plan.panel;
     const float *px = values(input), *pg = values(grad), *pw = values(factors), *pn = values(none);
     const float *result = then == kRelu || flat ? values(passed) : nullptr;
     const uint8_t *index = then == kPool ? passed.data_ptr<uint8_t>() : nullptr;
-    float *pgw = gw.data_ptr<float>(), *pgb = gb.data_ptr<float>(), *pgx = wanted ? gx.data_ptr<float>() : nullptr;
+    float *pgw = learns ? gw.data_ptr<float>() : nullptr, *pgb = gb.data_ptr<float>(), *pgx = wanted ? gx.data_ptr<float>() : nullptr;
     each(parts, from.count, [&](int64_t part, int64_t first, int64_t last) {
-      Points points(plan, from, before, turned);
-      std::vector<float> gradients(static_cast<size_t>(blocks * chunk));
-      std::vector<float> full(static_cast<size_t>(to.size())), passed_on(flat ? static_cast<size_t>(to.size()) : 0);
+      Points points(plan, before, turned);
+      const Room gradients = room(blocks * chunk), full = room(to.size()), passed_on = room(flat ? to.size() : 0);
       for (int64_t i = first; i < last; i += plan.most) {
         const int64_t images = std::min(plan.most, last - i);
-        points.take(px + i * from.size(), images);
+        if (learns) points.take(px + i * from.size(), images);
         for (int64_t k = 0; k < images; k++) {
           const float *g = pg + (i + k) * size;
           float *sum = pgb + part * to.c;
           if (index) {
-            level().relu_pool_back(g, index + (i + k) * size, {to.h / 2, to.w / 2, to.c}, full.data(), sum);
+            level().relu_pool_back(g, index + (i + k) * size, {to.h / 2, to.w / 2, to.c}, full.get(), sum);
           } else if (flat) {
-            level().turn(g, to.c, to.pixels(), full.data());
-            level().turn(result + (i + k) * size, to.c, to.pixels(), passed_on.data());
-            level().pass(full.data(), passed_on.data(), to.pixels(), to.c, full.data(), sum);
+            level().turn(g, to.c, to.pixels(), full.get());
+            level().turn(result + (i + k) * size, to.c, to.pixels(), passed_on.get());
+            level().pass(full.get(), passed_on.get(), to.pixels(), to.c, full.get(), sum);
           } else {
-            level().pass(g, result ? result + (i + k) * size : nullptr, to.pixels(), to.c, full.data(), sum);
+            level().pass(g, result ? result + (i + k) * size : nullptr, to.pixels(), to.c, full.get(), sum);
           }
           for (int64_t b = 0; b < blocks; b++)
-            level().give_back(plan.tiles(k, to.w), full.data() + b * block, to.c, depth[static_cast<size_t>(b)].count,
-                              gradients.data() + b * chunk, block);
+            level().give_back(plan.tiles(k, to.w), full.get() + b * block, to.c, depth[static_cast<size_t>(b)].count,
+                              gradients.get() + b * chunk, block);
         }
         for (int q = 0; q < kPairs; q++) {
           const int64_t rows = images * plan.count[q];
           if (rows == 0) continue;
-          const float *theirs = gradients.data() + plan.base[q] * block;
-          const Factor x{points.of(q), rows_in.data(), rows, nullptr, 0}, g{theirs, rows_out.data(), rows, depth.data(), static_cast<int>(blocks)};
-          for (int64_t b = 0; b < blocks; b++)
-            level().outer(x, offset.data(), from.c, theirs + b * chunk, rows_out.data(), depth[static_cast<size_t>(b)].count,
-                          pgw + part * product + (q * panels + 2 * b) * panel);
+          const float *theirs = gradients.get() + plan.base[q] * block;
+          const Factor x{points.of(q), plan.points_at.data(), rows, nullptr, 0};
+          const Factor g{theirs, plan.products_at.data(), rows, depth.data(), static_cast<int>(blocks)};
+          for (int64_t b = 0; learns && b < blocks; b++)
+            level().outer(x, offset.data(), from.c, theirs + b * chunk, plan.products_at.data(), depth[static_cast<size_t>(b)].count,
+                          pgw + part * product + (q * plan.panels + 2 * b) * plan.panel);
           // The points have done their work and make room for their gradient.
-          if (pgx) level().multiply(g, pw + q * factors.stride(0), pn, from.c, false, points.of(q), rows_in.data());
+          if (pgx) level().multiply(g, pw + q * factors.stride(0), pn, from.c, false, points.of(q), plan.points_at.data());
         }
         if (pgx) points.take_back(images, pgx + i * from.size());
       }
     });
-    return {gx, taken_apart(gw.sum(0), to.c), gb.sum(0), at::Tensor(), at::Tensor(), at::Tensor()};
+    return {gx, learns ? taken_apart(gw.sum(0), to.c) : gw, gb.sum(0), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
 }  // namespace
 
+// A vector of any level ends where some pixel's channels do.
+constexpr int64_t kWhole = 16;
+
 bool suits_winograd(const at::Tensor &x, const at::Tensor &w) {
   const int64_t h = x.size(2), columns = x.size(3);
-  return h >= 2 && columns >= 2 && h * columns <= 1024 && x.size(1) % 16 == 0 && w.size(0) % 16 == 0;
+  return h >= 2 && columns >= 2 && h * columns <= kMostPixels && x.size(1) % kWhole == 0 && w.size(0) % kWhole == 0;
 }
 
 at::Tensor winograd(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b, bool before, Then then, bool record) {

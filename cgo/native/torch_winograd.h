@@ -10,7 +10,7 @@ namespace nln {
 bool suits_winograd(const at::Tensor &x, const at::Tensor &w);
 
 // winograd is a 2x2 convolution that keeps rows and columns, with zeros before the
-// first or after the last ones, and `then` of it; kPool wants zeros after.
+// first or after the last ones, and `then` of it; x and w as can_convolve takes them.
 at::Tensor winograd(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b, bool before, Then then, bool record);
 
 }  // namespace nln
