@@ -4,6 +4,10 @@
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <atomic>
+#include <exception>
+#include <mutex>
+
 #include "blocks.h"
 #include "torch.h"
 
@@ -34,6 +38,30 @@ void each(int64_t parts, int64_t n, Body &&body) {
   at::parallel_for(0, parts, 1, [&](int64_t first, int64_t last) {
     for (int64_t p = first; p < last; p++) body(p, p * n / parts, (p + 1) * n / parts);
   });
+}
+
+// in_turn calls body(room, first, last) for groups of `size` of n images, where make()
+// returns a thread's room for what it keeps meanwhile. A thread that is done takes the
+// next group: beside other work, as when files are read, one of them may be held up.
+template <class Make, class Body>
+void in_turn(int64_t n, int64_t size, Make &&make, Body &&body) {
+  const int64_t groups = (n + size - 1) / size;
+  std::atomic<int64_t> next{0};
+  std::mutex mutex;
+  std::exception_ptr failed;
+  const auto work = [&] {
+    try {
+      auto room = make();
+      for (int64_t g = next++; g < groups; g = next++) body(room, g * size, std::min(n, (g + 1) * size));
+    } catch (...) {
+      const std::lock_guard<std::mutex> lock(mutex);
+      failed = std::current_exception();
+    }
+  };
+  const auto threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(at::get_num_threads(), groups)));
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  work();
+  if (failed) std::rethrow_exception(failed);
 }
 
 inline int64_t parts_of(int64_t n) { return std::min<int64_t>(at::get_num_threads(), std::max<int64_t>(n, 1)); }

@@ -24,10 +24,13 @@ void check_halves(const at::Tensor &x) {
     invalid(c10::str("have ", x.size(2), " rows and ", x.size(3), " columns, want even numbers"));
 }
 
-// for_images calls body(first, last) for parts of n images, from several threads.
+// for_images calls body(i) for each of n images, from several threads.
 template <class Body>
 void for_images(int64_t n, Body &&body) {
-  at::parallel_for(0, n, 1, std::forward<Body>(body));
+  constexpr int64_t kGroup = 8;
+  in_turn(n, kGroup, [] { return 0; }, [&](int, int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; i++) body(i);
+  });
 }
 
 // reference is what the kernels compute, out of libtorch's operations, for other
@@ -46,9 +49,8 @@ struct ReluPool : torch::autograd::Function<ReluPool> {
     float *to = y.data_ptr<float>();
     uint8_t *at = record ? index.data_ptr<uint8_t>() : nullptr;
     const int64_t size = h * w * c;
-    for_images(n, [&](int64_t first, int64_t last) {
-      for (int64_t i = first; i < last; i++)
-        level().relu_pool(from + 4 * i * size, {h, w, c}, to + i * size, at ? at + i * size : nullptr);
+    for_images(n, [&](int64_t i) {
+      level().relu_pool(from + 4 * i * size, {h, w, c}, to + i * size, at ? at + i * size : nullptr);
     });
     if (record) ctx->save_for_backward({index});
     return y;
@@ -61,9 +63,8 @@ struct ReluPool : torch::autograd::Function<ReluPool> {
     const float *from = gy.data_ptr<float>();
     const uint8_t *at = index.data_ptr<uint8_t>();
     float *to = gx.data_ptr<float>();
-    for_images(n, [&](int64_t first, int64_t last) {
-      for (int64_t i = first; i < last; i++)
-        level().relu_pool_back(from + i * size, at + i * size, {h, w, c}, to + 4 * i * size, nullptr);
+    for_images(n, [&](int64_t i) {
+      level().relu_pool_back(from + i * size, at + i * size, {h, w, c}, to + 4 * i * size, nullptr);
     });
     return {gx, at::Tensor()};
   }
@@ -94,13 +95,10 @@ struct ConvPool : torch::autograd::Function<ConvPool> {
     float *to = y.data_ptr<float>();
     uint8_t *at = record ? index.data_ptr<uint8_t>() : nullptr;
     const int64_t in = x.numel() / std::max<int64_t>(n, 1), size = h * w * f;
-    for_images(n, [&](int64_t first, int64_t last) {
-      for (int64_t i = first; i < last; i++)
-        level().conv_pool(from + i * in, planes, pw, pb, {h, w, f}, to + i * size, at ? at + i * size : nullptr);
+    for_images(n, [&](int64_t i) {
+      level().conv_pool(from + i * in, planes, pw, pb, {h, w, f}, to + i * size, at ? at + i * size : nullptr);
     });
-    if (record) {
-      ctx->save_for_backward({x, wp, index});
-    }
+    if (record) ctx->save_for_backward({x, wp, index});
     return y;
   }
 

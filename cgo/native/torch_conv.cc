@@ -146,21 +146,18 @@ struct Conv : torch::autograd::Function<Conv> {
     const float *px = values(x), *pw = values(filter.forward), *pb = values(filter.bias);
     float *py = y.data_ptr<float>();
     uint8_t *pi = indexed ? index.data_ptr<uint8_t>() : nullptr;
-    each(parts_of(from.count), from.count, [&](int64_t, int64_t first, int64_t last) {
-      Bordered bordered(from, most, before);
-      std::vector<float> full(then == kPool ? static_cast<size_t>(most * to.size()) : 0);
-      for (int64_t i = first; i < last; i += most) {
-        const int64_t images = std::min(most, last - i);
-        bordered.take(px + i * from.size(), 0, images);
-        const Factor f{bordered.values.data(), at.data(), images * from.pixels(), segments.data(), 2};
-        if (then != kPool) {
-          level().multiply(f, pw, pb, to.c, then == kRelu, py + i * size, place.data());
-          continue;
-        }
-        level().multiply(f, pw, pb, to.c, false, full.data(), place.data());
-        for (int64_t k = 0; k < images; k++)
-          level().relu_pool(full.data() + k * to.size(), {h, w, to.c}, py + (i + k) * size, pi ? pi + (i + k) * size : nullptr);
-      }
+    const auto keep = [&] {
+      return std::make_pair(Bordered(from, most, before), std::vector<float>(then == kPool ? static_cast<size_t>(most * to.size()) : 0));
+    };
+    in_turn(from.count, most, keep, [&](auto &kept, int64_t first, int64_t last) {
+      auto &[bordered, full] = kept;
+      const int64_t images = last - first;
+      bordered.take(px + first * from.size(), 0, images);
+      const Factor f{bordered.values.data(), at.data(), images * from.pixels(), segments.data(), 2};
+      if (then != kPool) return level().multiply(f, pw, pb, to.c, then == kRelu, py + first * size, place.data());
+      level().multiply(f, pw, pb, to.c, false, full.data(), place.data());
+      for (int64_t k = 0; k < images; k++)
+        level().relu_pool(full.data() + k * to.size(), {h, w, to.c}, py + (first + k) * size, pi ? pi + (first + k) * size : nullptr);
     });
     if (record) {
       ctx->save_for_backward({x, weight, then == kPool ? index : then == kRelu ? y : at::Tensor()});
@@ -299,22 +296,23 @@ struct UpConv : torch::autograd::Function<UpConv> {
     const auto rows = at_once ? places({most, from.h, from.w, 4 * to.c}, most) : std::vector<int32_t>();
     const float *px = values(x), *pb = values(bias), *pw = values(all), *pbiases = values(biases);
     float *py = y.data_ptr<float>();
-    each(parts_of(from.count), from.count, [&](int64_t, int64_t first, int64_t last) {
-      Bordered bordered(from, most, true);
-      std::vector<float> four(at_once ? static_cast<size_t>(most * from.pixels() * 4 * to.c) : 0);
-      for (int64_t i = first; i < last; i += most) {
-        const int64_t images = std::min(most, last - i);
-        bordered.take(px + i * from.size(), 0, images);
-        for (size_t p = 0; p < phases.size(); p++) {
-          const auto &s = phases[p].segments;
-          const Factor f{bordered.values.data(), at.data(), images * from.pixels(), s.data(), static_cast<int>(s.size())};
-          level().multiply(f, values(phases[p].factor), pb, to.c, relu, py + i * to.size(), place[p].data());
-        }
-        if (at_once) {
-          const Factor f{bordered.values.data(), at.data(), images * from.pixels(), window_at.data(), 2};
-          level().multiply(f, pw, pbiases, 4 * to.c, relu, four.data(), rows.data());
-          spread_out(four.data(), images * from.h, from.w, 2 * to.c, py + i * to.size());
-        }
+    const auto keep = [&] {
+      return std::make_pair(Bordered(from, most, true), std::vector<float>(at_once ? static_cast<size_t>(most * from.pixels() * 4 * to.c) : 0));
+    };
+    in_turn(from.count, most, keep, [&](auto &kept, int64_t first, int64_t last) {
+      auto &[bordered, four] = kept;
+      const int64_t images = last - first;
+      float *out = py + first * to.size();
+      bordered.take(px + first * from.size(), 0, images);
+      for (size_t p = 0; p < phases.size(); p++) {
+        const auto &s = phases[p].segments;
+        const Factor f{bordered.values.data(), at.data(), images * from.pixels(), s.data(), static_cast<int>(s.size())};
+        level().multiply(f, values(phases[p].factor), pb, to.c, relu, out, place[p].data());
+      }
+      if (at_once) {
+        const Factor f{bordered.values.data(), at.data(), images * from.pixels(), window_at.data(), 2};
+        level().multiply(f, pw, pbiases, 4 * to.c, relu, four.data(), rows.data());
+        spread_out(four.data(), images * from.h, from.w, 2 * to.c, out);
       }
     });
     if (record) {

@@ -216,30 +216,32 @@ struct Winograd : torch::autograd::Function<Winograd> {
     const float *px = values(input), *pw = values(factors), *pb = values(bias), *pn = values(none);
     float *py = result.data_ptr<float>();
     uint8_t *pi = indexed ? index.data_ptr<uint8_t>() : nullptr;
-    each(parts_of(from.count), from.count, [&](int64_t, int64_t first, int64_t last) {
-      Points points(plan, before, turned);
-      const Room products = room(plan.rows * block), full = room(whole ? plan.most * to.size() : 0);
-      for (int64_t i = first; i < last; i += plan.most) {
-        const int64_t images = std::min(plan.most, last - i);
-        points.take(px + i * from.size(), images);
-        float *out = whole ? full.get() : py + i * size;
-        for (int64_t p = 0; p < plan.panels; p += 2) {
-          const int64_t c = p * level().width, columns = std::min(block, to.c - c);
-          for (int q = 0; q < kPairs; q++) {
-            if (plan.count[q] == 0) continue;
-            const Factor f{points.of(q), plan.points_at.data(), images * plan.count[q], &depth, 1};
-            level().multiply(f, pw + (q * plan.panels + p) * plan.panel, pn, columns, false, products.get() + plan.base[q] * block,
-                             plan.products_at.data());
-          }
-          for (int64_t k = 0; k < images; k++)
-            level().give(plan.tiles(k, to.w), products.get(), block, pb + c, then == kRelu || flat, columns, out + k * to.size() + c, to.c);
+    struct Kept {
+      Points points;
+      Room products, full;
+    };
+    const auto keep = [&] { return Kept{Points(plan, before, turned), room(plan.rows * block), room(whole ? plan.most * to.size() : 0)}; };
+    in_turn(from.count, plan.most, keep, [&](Kept &kept, int64_t first, int64_t last) {
+      const int64_t images = last - first;
+      kept.points.take(px + first * from.size(), images);
+      float *out = whole ? kept.full.get() : py + first * size;
+      for (int64_t p = 0; p < plan.panels; p += 2) {
+        const int64_t c = p * level().width, columns = std::min(block, to.c - c);
+        for (int q = 0; q < kPairs; q++) {
+          if (plan.count[q] == 0) continue;
+          const Factor f{kept.points.of(q), plan.points_at.data(), images * plan.count[q], &depth, 1};
+          level().multiply(f, pw + (q * plan.panels + p) * plan.panel, pn, columns, false, kept.products.get() + plan.base[q] * block,
+                           plan.products_at.data());
         }
-        for (int64_t k = 0; whole && k < images; k++) {
-          if (flat) {
-            level().turn(full.get() + k * to.size(), to.pixels(), to.c, py + (i + k) * size);
-          } else {
-            level().relu_pool(full.get() + k * to.size(), {h, w, to.c}, py + (i + k) * size, pi ? pi + (i + k) * size : nullptr);
-          }
+        for (int64_t k = 0; k < images; k++)
+          level().give(plan.tiles(k, to.w), kept.products.get(), block, pb + c, then == kRelu || flat, columns, out + k * to.size() + c, to.c);
+      }
+      for (int64_t k = 0; whole && k < images; k++) {
+        const float *map = kept.full.get() + k * to.size();
+        if (flat) {
+          level().turn(map, to.pixels(), to.c, py + (first + k) * size);
+        } else {
+          level().relu_pool(map, {h, w, to.c}, py + (first + k) * size, pi ? pi + (first + k) * size : nullptr);
         }
       }
     });
