@@ -40,8 +40,8 @@ const (
 	gpuUSD   = 0.5   // of a GPU for an hour
 	cpuUSD   = 0.02  // of a processor for an hour
 	gpuRate  = 2000.0
-	cpuRate  = 76.8 / 2
-	decodeBy = 480 / 4.26 // images a second and processor
+	cpuRate  = 137. / 2
+	decodeBy = 480 / 2.92 // images a second and processor
 	listS    = 0.1        // seconds of a LIST
 	flushS   = 2e-3       // seconds of a flush
 	getRate  = 5500.0     // a second and prefix
@@ -234,7 +234,7 @@ func TestScaleParameters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"| 480 JPEG of 1024x1024, colour | 2 | decode | 2.80 | 4.26 |", "| 480 JPEG of 1024x1024, colour | 2 | 76.8 |"} {
+	for _, want := range []string{"| 480 JPEG of 1024x1024, colour | 2 | decode | 1.82 | 2.92 |", "| 480 JPEG of 1024x1024, colour | 2 | 137 |"} {
 		if !strings.Contains(string(measured), want) {
 			t.Errorf("docs/benchmarks.md, from which parameters come, does not say %q any more", want)
 		}
