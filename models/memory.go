@@ -8,10 +8,10 @@ package models
 // TestMemoryIsPredicted repeats in part; another version of libtorch or of the
 // core's own layers may want others.
 const (
-	smallTrained  = 0.7 // training, a value of encoder or decoder; below 1, since fused layers give one for several
-	smallOther    = 0.6 // training, a value of another network
-	smallStats    = 3   // training, times as much where batches are normalised by their statistics
-	smallScored   = 0.8 // scoring, a value of the decoder
+	smallTrained  = 0.47 // training, a value of encoder or decoder; below 1, since fused layers give one for several
+	smallOther    = 0.6  // training, a value of another network
+	smallStats    = 4.5  // training, times as much where batches are normalised by their statistics
+	smallScored   = 0.4  // scoring, a value of the decoder
 	patchTrained  = 2.8
 	patchScored   = 2.9
 	bytesPerValue = 4
