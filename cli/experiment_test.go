@@ -79,6 +79,13 @@ func TestExperimentKilled(t *testing.T) {
 	if kills == 0 {
 		t.Error("no run was killed before its end")
 	}
+	// What a kill leaves while a checkpoint is written.
+	locks, _ := filepath.Glob("run/cells/.*.lock")
+	for _, lock := range locks {
+		if err := os.WriteFile(strings.TrimSuffix(lock, "lock")+"checkpoint.7.tmp", []byte("half"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	was := r.cells()
 	stderr := &watched{}
 	if err := r.command(stderr).Run(); err != nil {

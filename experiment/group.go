@@ -104,8 +104,10 @@ func (r *runner) claim(ctx context.Context, j job) (*work, error) {
 	if isDone(dir, j) { // meanwhile
 		return nil, unlock()
 	}
-	if err := atomicfile.Sweep(dir); err != nil {
-		return nil, errors.Join(err, unlock())
+	for _, path := range []string{dir, dir + checkpointSuffix} {
+		if err := atomicfile.Sweep(path); err != nil {
+			return nil, errors.Join(err, unlock())
+		}
 	}
 	w, err := r.start(ctx, j, dir+checkpointSuffix)
 	if err != nil {
