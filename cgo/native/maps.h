@@ -70,6 +70,30 @@ inline bool records(const at::Tensor &x) { return at::GradMode::is_enabled() && 
 
 inline const float *values(const at::Tensor &t) { return t.defined() ? t.data_ptr<float>() : nullptr; }
 
+// keep records what the gradients of a convolution need: `passed` is its result after
+// ReLU, or which values were the maxima, undefined where all passes.
+inline void keep(torch::autograd::AutogradContext *ctx, const at::Tensor &x, const at::Tensor &weight, const at::Tensor &passed,
+                 bool before, int64_t then) {
+  ctx->save_for_backward({x, weight, passed});
+  ctx->saved_data["before"] = before;
+  ctx->saved_data["then"] = then;
+}
+
+// Kept is that again, and which gradients are asked for: of the maps, of the kernel or
+// the bias.
+struct Kept {
+  at::Tensor x, weight, passed;
+  bool before, wanted, learns;
+  int64_t then;
+
+  explicit Kept(torch::autograd::AutogradContext *ctx)
+      : before(ctx->saved_data["before"].toBool()), wanted(ctx->needs_input_grad(0)),
+        learns(ctx->needs_input_grad(1) || ctx->needs_input_grad(2)), then(ctx->saved_data["then"].toInt()) {
+    const auto saved = ctx->get_saved_variables();
+    x = saved[0], weight = saved[1], passed = saved[2];
+  }
+};
+
 // filled_up returns a bias with zeros up to whole panels.
 inline at::Tensor filled_up(const at::Tensor &bias) {
   const int64_t width = level().width;

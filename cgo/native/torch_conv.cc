@@ -146,11 +146,11 @@ struct Conv : torch::autograd::Function<Conv> {
     const float *px = values(x), *pw = values(filter.forward), *pb = values(filter.bias);
     float *py = y.data_ptr<float>();
     uint8_t *pi = indexed ? index.data_ptr<uint8_t>() : nullptr;
-    const auto keep = [&] {
+    const auto make = [&] {
       return std::make_pair(Bordered(from, most, before), std::vector<float>(then == kPool ? static_cast<size_t>(most * to.size()) : 0));
     };
-    in_turn(from.count, most, keep, [&](auto &kept, int64_t first, int64_t last) {
-      auto &[bordered, full] = kept;
+    in_turn(from.count, most, make, [&](auto &work, int64_t first, int64_t last) {
+      auto &[bordered, full] = work;
       const int64_t images = last - first;
       bordered.take(px + first * from.size(), 0, images);
       const Factor f{bordered.values.data(), at.data(), images * from.pixels(), segments.data(), 2};
@@ -159,21 +159,16 @@ struct Conv : torch::autograd::Function<Conv> {
       for (int64_t k = 0; k < images; k++)
         level().relu_pool(full.data() + k * to.size(), {h, w, to.c}, py + (first + k) * size, pi ? pi + (first + k) * size : nullptr);
     });
-    if (record) {
-      ctx->save_for_backward({x, weight, then == kPool ? index : then == kRelu ? y : at::Tensor()});
-      ctx->saved_data["before"] = before;
-      ctx->saved_data["then"] = then;
-    }
+    if (record) keep(ctx, x, weight, then == kPool ? index : then == kRelu ? y : at::Tensor(), before, then);
     return y;
   }
 
   static variable_list backward(AutogradContext *ctx, variable_list grads) {
-    const variable_list saved = ctx->get_saved_variables();
-    const at::Tensor &x = saved[0], &weight = saved[1], &passed = saved[2];
+    const Kept kept(ctx);
+    const at::Tensor &x = kept.x, &weight = kept.weight, &passed = kept.passed;
     const at::Tensor gy = grads[0].contiguous(kLast);
-    const bool before = ctx->saved_data["before"].toBool(), wanted = ctx->needs_input_grad(0);
-    const bool learns = ctx->needs_input_grad(1) || ctx->needs_input_grad(2);
-    const int64_t then = ctx->saved_data["then"].toInt();
+    const bool before = kept.before, wanted = kept.wanted, learns = kept.learns;
+    const int64_t then = kept.then;
     const Maps from = maps(x), to{from.count, from.h, from.w, weight.size(0)};
     const int64_t parts = parts_of(from.count), most = images_at_once(from);
     at::Tensor gw = no_panels(parts, 4 * from.c, to.c, gy), gb = at::zeros({parts, to.c}, gy.options());
@@ -296,11 +291,11 @@ struct UpConv : torch::autograd::Function<UpConv> {
     const auto rows = at_once ? places({most, from.h, from.w, 4 * to.c}, most) : std::vector<int32_t>();
     const float *px = values(x), *pb = values(bias), *pw = values(all), *pbiases = values(biases);
     float *py = y.data_ptr<float>();
-    const auto keep = [&] {
+    const auto make = [&] {
       return std::make_pair(Bordered(from, most, true), std::vector<float>(at_once ? static_cast<size_t>(most * from.pixels() * 4 * to.c) : 0));
     };
-    in_turn(from.count, most, keep, [&](auto &kept, int64_t first, int64_t last) {
-      auto &[bordered, four] = kept;
+    in_turn(from.count, most, make, [&](auto &work, int64_t first, int64_t last) {
+      auto &[bordered, four] = work;
       const int64_t images = last - first;
       float *out = py + first * to.size();
       bordered.take(px + first * from.size(), 0, images);

@@ -216,28 +216,28 @@ struct Winograd : torch::autograd::Function<Winograd> {
     const float *px = values(input), *pw = values(factors), *pb = values(bias), *pn = values(none);
     float *py = result.data_ptr<float>();
     uint8_t *pi = indexed ? index.data_ptr<uint8_t>() : nullptr;
-    struct Kept {
+    struct Work {
       Points points;
       Room products, full;
     };
-    const auto keep = [&] { return Kept{Points(plan, before, turned), room(plan.rows * block), room(whole ? plan.most * to.size() : 0)}; };
-    in_turn(from.count, plan.most, keep, [&](Kept &kept, int64_t first, int64_t last) {
+    const auto make = [&] { return Work{Points(plan, before, turned), room(plan.rows * block), room(whole ? plan.most * to.size() : 0)}; };
+    in_turn(from.count, plan.most, make, [&](Work &work, int64_t first, int64_t last) {
       const int64_t images = last - first;
-      kept.points.take(px + first * from.size(), images);
-      float *out = whole ? kept.full.get() : py + first * size;
+      work.points.take(px + first * from.size(), images);
+      float *out = whole ? work.full.get() : py + first * size;
       for (int64_t p = 0; p < plan.panels; p += 2) {
         const int64_t c = p * level().width, columns = std::min(block, to.c - c);
         for (int q = 0; q < kPairs; q++) {
           if (plan.count[q] == 0) continue;
-          const Factor f{kept.points.of(q), plan.points_at.data(), images * plan.count[q], &depth, 1};
-          level().multiply(f, pw + (q * plan.panels + p) * plan.panel, pn, columns, false, kept.products.get() + plan.base[q] * block,
+          const Factor f{work.points.of(q), plan.points_at.data(), images * plan.count[q], &depth, 1};
+          level().multiply(f, pw + (q * plan.panels + p) * plan.panel, pn, columns, false, work.products.get() + plan.base[q] * block,
                            plan.products_at.data());
         }
         for (int64_t k = 0; k < images; k++)
-          level().give(plan.tiles(k, to.w), kept.products.get(), block, pb + c, then == kRelu || flat, columns, out + k * to.size() + c, to.c);
+          level().give(plan.tiles(k, to.w), work.products.get(), block, pb + c, then == kRelu || flat, columns, out + k * to.size() + c, to.c);
       }
       for (int64_t k = 0; whole && k < images; k++) {
-        const float *map = kept.full.get() + k * to.size();
+        const float *map = work.full.get() + k * to.size();
         if (flat) {
           level().turn(map, to.pixels(), to.c, py + (first + k) * size);
         } else {
@@ -245,20 +245,15 @@ struct Winograd : torch::autograd::Function<Winograd> {
         }
       }
     });
-    if (record) {
-      ctx->save_for_backward({input, weight, then == kPool ? index : then == kPlain ? at::Tensor() : result});
-      ctx->saved_data["before"] = before;
-      ctx->saved_data["then"] = then;
-    }
+    if (record) keep(ctx, input, weight, then == kPool ? index : then == kPlain ? at::Tensor() : result, before, then);
     return result;
   }
 
   static variable_list backward(AutogradContext *ctx, variable_list grads) {
-    const variable_list saved = ctx->get_saved_variables();
-    const at::Tensor &input = saved[0], &weight = saved[1], &passed = saved[2];
-    const bool before = ctx->saved_data["before"].toBool();
-    const int64_t then = ctx->saved_data["then"].toInt();
-    const bool wanted = ctx->needs_input_grad(0), learns = ctx->needs_input_grad(1) || ctx->needs_input_grad(2);
+    const Kept kept(ctx);
+    const at::Tensor &input = kept.x, &weight = kept.weight, &passed = kept.passed;
+    const bool before = kept.before, wanted = kept.wanted, learns = kept.learns;
+    const int64_t then = kept.then;
     const bool turned = !input.is_contiguous(kLast), flat = then == kFlat;
     const at::Tensor grad = flat ? grads[0].contiguous() : grads[0].contiguous(kLast);
     const Plan plan(input, weight);
