@@ -60,19 +60,28 @@ func TestMemoryIsPredicted(t *testing.T) {
 	small, patches := filepath.Join(dir, "small"), filepath.Join(dir, "patches")
 	inProcess(t, "data", "synth", "-o", small, "--format", "idx", "--train", "1500", "--test", "300")
 	inProcess(t, "data", "synth", "-o", patches, "--size", "64", "--train", "200", "--test", "20")
-	for _, c := range []struct{ data, arch, preset, batch string }{
-		{"mnist:" + small, "ae", "paper", "16"},
-		{"mnist:" + small, "ae", "paper", "1024"},
-		{"mnist:" + small, "vae", "code", "512"},
-		{"mnist:" + small, "aae", "code", "256"},
-		{"mnist:" + small, "ae-res", "code", "512"},
-		{"mnist:" + small, "ae-con", "paper", "256"},
-		{"mvtec:" + patches, "ae", "paper", "16"},
-		{"mvtec:" + patches, "ae-res", "paper", "128"},
+	views := filepath.Join(dir, "views.yaml")
+	if err := os.WriteFile(views, []byte("views: 4\nwhiten: true\nrestore: turns\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ data, arch, preset, batch, config string }{
+		{"mnist:" + small, "ae", "paper", "16", ""},
+		{"mnist:" + small, "ae", "paper", "1024", ""},
+		{"mnist:" + small, "ae", "paper", "64", views},
+		{"mnist:" + small, "vae", "code", "512", ""},
+		{"mnist:" + small, "aae", "code", "256", ""},
+		{"mnist:" + small, "ae-res", "code", "512", ""},
+		{"mnist:" + small, "ae-con", "paper", "256", ""},
+		{"mvtec:" + patches, "ae", "paper", "16", ""},
+		{"mvtec:" + patches, "ae-res", "paper", "128", ""},
 	} {
-		t.Run(strings.Join([]string{filepath.Base(c.data), c.arch, c.preset, c.batch}, " "), func(t *testing.T) {
+		t.Run(strings.Join([]string{filepath.Base(c.data), c.arch, c.preset, c.batch, filepath.Base(c.config)}, " "), func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "b.nln")
-			comparePeak(t, inProcess(t, "train", "--data", c.data, "--arch", c.arch, "--preset", c.preset, "--batch", c.batch, "--steps", "2", "--threads", "2", "-o", out))
+			args := []string{"train", "--data", c.data, "--arch", c.arch, "--preset", c.preset, "--batch", c.batch, "--steps", "2", "--threads", "2", "-o", out}
+			if c.config != "" {
+				args = append(args, "--config", c.config)
+			}
+			comparePeak(t, inProcess(t, args...))
 			comparePeak(t, inProcess(t, "score", "-m", out, c.data, "--threads", "2", "-o", filepath.Join(t.TempDir(), "rows.csv")))
 		})
 	}

@@ -2,7 +2,8 @@ package models
 
 import "github.com/nlnctl/nlnctl/cgo/torch"
 
-// AE, the plain autoencoder: it minimises the reconstruction loss.
+// AE, the plain autoencoder: it minimises the reconstruction loss, which with
+// Config.Restore is of images that it was not shown as they are.
 
 // objective is a loss and the optimiser that minimises it. parts are what the
 // loss is a weighted sum of, if of more than one, to be reported.
@@ -42,7 +43,7 @@ func aeOptimizers(c Config) []optimizer {
 
 func (m *Autoencoder) aeObjectives(p pass, x *torch.Tensor) []objective {
 	p.batchStats = m.cfg.batchStats(false)
-	logits := m.decoder.apply(p, m.encoder.apply(p, x))
+	logits := m.decoder.apply(p, m.encoder.apply(p, m.cfg.spoilt(x)))
 	return []objective{{name: "recon", loss: m.reconLoss(logits, x), optimizer: "ae"}}
 }
 

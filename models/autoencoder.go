@@ -92,12 +92,27 @@ func flatTrunk(b *builder, c Config) (trunk chain, features int) {
 	return smallTrunk(b, c)
 }
 
-// latents returns the latents of images, f(x); pix are their pixels.
+// latents returns the latents of images, f(x), or of each view side by side; pix are
+// their pixels. With several views nothing but x and the result is left in the scope,
+// so that they take no more memory than one.
 func (m *Autoencoder) latents(p pass, x *torch.Tensor, pix dataset.Images) *torch.Tensor {
-	if m.cfg.Arch == ArchVAE {
-		return m.vaeLatents(p, x, pix)
+	f := func(x *torch.Tensor) *torch.Tensor {
+		if m.cfg.Arch == ArchVAE {
+			return m.vaeLatents(p, x, pix)
+		}
+		return m.encoder.apply(p, x)
 	}
-	return m.encoder.apply(p, x)
+	if m.cfg.views() == 1 {
+		return f(x)
+	}
+	keep := []*torch.Tensor{x}
+	for quarters := range m.cfg.views() {
+		keep = append(keep, f(turned(x, quarters)))
+		p.s.Release(keep...)
+	}
+	z := p.s.Cat(1, keep[1:]...)
+	p.s.Release(x, z)
+	return z
 }
 
 // Close frees the weights. It may be called again.
@@ -114,8 +129,8 @@ func (m *Autoencoder) Config() Config { return m.cfg }
 // Shape returns the shape of the images.
 func (m *Autoencoder) Shape() dataset.Shape { return m.cfg.Shape }
 
-// LatentDim returns the length of a latent vector.
-func (m *Autoencoder) LatentDim() int { return m.cfg.Latent }
+// LatentDim returns the length of a latent vector, that of all views.
+func (m *Autoencoder) LatentDim() int { return m.cfg.views() * m.cfg.Latent }
 
 // Parameters returns the number of trainable values.
 func (m *Autoencoder) Parameters() int {
@@ -134,7 +149,7 @@ const chunk = 256
 
 // Encode stores the latent vectors of x in z; see nln.Model.
 func (m *Autoencoder) Encode(ctx context.Context, x dataset.Images, z []float32) error {
-	return m.encodeWith(ctx, m.latents, m.cfg.Latent, x, z)
+	return m.encodeWith(ctx, m.latents, m.LatentDim(), x, z)
 }
 
 // encodeWith stores in z the rows of dim values that f makes of the images x.
@@ -154,14 +169,22 @@ func (m *Autoencoder) encodeWith(ctx context.Context, f func(pass, *torch.Tensor
 
 // Decode stores the images of the latent vectors z in xhat; see nln.Model.
 func (m *Autoencoder) Decode(ctx context.Context, z []float32, xhat []float32) error {
-	l, p := m.cfg.Latent, m.cfg.Shape.Len()
+	l, p := m.LatentDim(), m.cfg.Shape.Len()
 	if len(z)%l != 0 || len(xhat) != len(z)/l*p {
 		return fmt.Errorf("models: decode: %d latent values of %d each, room for %d pixel values", len(z), l, len(xhat))
 	}
 	return m.eachChunk(ctx, len(z)/l, func(s *torch.Scope, lo, hi int) error {
 		in := s.FromFloats(z[lo*l:hi*l], hi-lo, l)
-		return m.decoder.apply(pass{s: s}, in).Sigmoid().CopyTo(xhat[lo*p : hi*p])
+		return m.decode(pass{s: s}, in).CopyTo(xhat[lo*p : hi*p])
 	})
+}
+
+// decode returns the images of latents: g(z), z being the first view's.
+func (m *Autoencoder) decode(p pass, z *torch.Tensor) *torch.Tensor {
+	if m.cfg.views() > 1 {
+		z = z.Narrow(1, 0, m.cfg.Latent)
+	}
+	return m.decoder.apply(p, z).Sigmoid()
 }
 
 // eachChunk calls f for parts of n rows, each with a scope of its own.

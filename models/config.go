@@ -27,7 +27,9 @@ type Config struct {
 	Norm       string `json:"norm"`       // after each pooling and upsampling of these, one of the Norm constants
 	Activation string `json:"activation"` // of the networks for patches and of AAE's discriminator: "leaky" or "relu"
 
-	Whiten bool `json:"whiten,omitempty"` // after training, give latents unit variance in every direction
+	Whiten  bool   `json:"whiten,omitempty"`  // after training, give latents unit variance in every direction
+	Views   int    `json:"views,omitempty"`   // orientations of an image, quarter turns apart, whose latents are put side by side: 1 (or 0) or 4
+	Restore string `json:"restore,omitempty"` // AE: what is done to images that it learns to undo, one of the Restore constants
 
 	QLayer        string  `json:"q_layer,omitempty"`         // AE-res, AE-con: layer whose values are q, "latent" or "flat_conv"
 	VAELatent     string  `json:"vae_latent,omitempty"`      // what is indexed, one of the VAELatent constants
@@ -81,6 +83,15 @@ const (
 	ActivationReLU  = "relu"
 )
 
+// What an autoencoder learns to undo: images reach the encoder changed, and what comes
+// out of the decoder is compared with what they were. A batch, which is in random order,
+// is parted evenly among the changes.
+const (
+	RestoreNothing = "none"
+	RestoreTurns   = "turns"  // of 0, 90, 180 and 270 degrees (Fei et al., 2020)
+	RestoreShifts  = "shifts" // of -1, 0 and 1 pixels each way (Vincent et al., 2008, with other noise)
+)
+
 // Layers of the discriminator that give the features q.
 const (
 	QLatent   = "latent"    // the last but one, as in the authors' code: q has L values
@@ -123,7 +134,7 @@ func Presets() []string { return []string{"paper", "code", "fast"} }
 //	fast   what gains most in a few minutes: small batches, binary cross-entropy
 //	       and a larger learning rate, for a fixed number of steps
 func Preset(name, arch string, shape dataset.Shape) (Config, error) {
-	c := Config{Arch: arch, Shape: shape, Latent: 32, Filters: FiltersUp, Norm: NormNone, Activation: ActivationLeaky}
+	c := Config{Arch: arch, Shape: shape, Latent: 32, Filters: FiltersUp, Norm: NormNone, Activation: ActivationLeaky, Views: 1}
 	if c.patches() {
 		c.Latent = 128
 	}
@@ -150,6 +161,8 @@ const smallReconScale = 1024
 // ownSettings sets what the model alone has.
 func (c *Config) ownSettings() {
 	switch c.Arch {
+	case ArchAE:
+		c.Restore = RestoreNothing
 	case ArchVAE:
 		c.VAELatent, c.VAEHidden, c.VAEReconScale = VAELatentMu, 32, smallReconScale
 		if c.patches() {
@@ -247,6 +260,7 @@ func (c Config) Check() error {
 			errs = append(errs, fmt.Errorf("models: vae_recon_scale is %v, want more than 0", c.VAEReconScale))
 		}
 	}
+	errs = append(errs, c.checkTurns())
 	from1("latent", c.Latent, 1<<16)
 	from1("batch", c.Batch, 1<<20)
 	if c.Steps > 1<<40 {
@@ -260,6 +274,25 @@ func (c Config) Check() error {
 	rate("lr_generator", c.LRGenerator, true)
 	rate("lr_second", c.LRSecond, true)
 	errs = append(errs, checkShape(c.Shape))
+	return errors.Join(errs...)
+}
+
+// checkTurns looks at what turns or changes images.
+func (c Config) checkTurns() error {
+	var errs []error
+	if c.Views != 0 && c.Views != 1 && c.Views != 4 {
+		errs = append(errs, fmt.Errorf("models: views is %d, want 1 or 4", c.Views))
+	}
+	many := c.Views > 1
+	if many && (c.Arch == ArchAECon || c.Arch == ArchVAE && c.VAELatent != VAELatentMu) {
+		errs = append(errs, errors.New("models: 4 views go with ae, aae, ae-res, and vae whose vae_latent is mu"))
+	}
+	if c.Arch == ArchAE && c.Restore != "" && !slices.Contains([]string{RestoreNothing, RestoreTurns, RestoreShifts}, c.Restore) {
+		errs = append(errs, fmt.Errorf("models: unknown restore %q, want one of: %s, %s, %s", c.Restore, RestoreNothing, RestoreTurns, RestoreShifts))
+	}
+	if (many || c.restores() == RestoreTurns) && c.Shape.H != c.Shape.W {
+		errs = append(errs, fmt.Errorf("models: images of %v cannot be turned by 90 degrees, which 4 views and restore: %s do", c.Shape, RestoreTurns))
+	}
 	return errors.Join(errs...)
 }
 

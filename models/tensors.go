@@ -20,7 +20,7 @@ func (m *Autoencoder) Draws() bool {
 	return m.cfg.Arch == ArchVAE && m.cfg.VAELatent != VAELatentMu
 }
 
-// EncodeTensor returns the latents (N, L) of images x (N, C, H, W), values in [0, 1].
+// EncodeTensor returns the latents (N, LatentDim) of images x (N, C, H, W), values in [0, 1].
 func (m *Autoencoder) EncodeTensor(x *torch.Tensor) *torch.Tensor {
 	if m.Draws() {
 		x.Scope().Fail(fmt.Errorf("models: encode: latents are drawn out of pixels"))
@@ -28,9 +28,9 @@ func (m *Autoencoder) EncodeTensor(x *torch.Tensor) *torch.Tensor {
 	return m.latents(pass{s: x.Scope()}, x, dataset.Images{})
 }
 
-// DecodeTensor returns the images (N, C, H, W) of latents z (N, L).
+// DecodeTensor returns the images (N, C, H, W) of latents z (N, LatentDim).
 func (m *Autoencoder) DecodeTensor(z *torch.Tensor) *torch.Tensor {
-	return m.decoder.apply(pass{s: z.Scope()}, z).Sigmoid()
+	return m.decode(pass{s: z.Scope()}, z)
 }
 
 // FeaturesTensor returns what a network makes of images x (N, C, H, W), (N, F): see

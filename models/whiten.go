@@ -24,22 +24,24 @@ import (
 const whiteFloor = 1e-3
 
 // whitenOver whitens the latents by their covariance C over the images of set:
-// A = C^(-1/2), which of all such maps moves the latents least.
+// A = C^(-1/2), which of all such maps moves the latents least. Of several views C is
+// that of all, since one encoder makes them.
 func (m *Autoencoder) whitenOver(ctx context.Context, set dataset.Source) error {
-	n, l := set.Len(), m.cfg.Latent
-	z, values := make([]float32, chunk*l), mat.NewDense(n, l, nil)
+	n, l := set.Len()*m.cfg.views(), m.cfg.Latent
+	z, values := make([]float32, chunk*m.LatentDim()), mat.NewDense(n, l, nil)
 	row := 0
 	for x, err := range set.Batches(chunk) {
 		if err != nil {
 			return fmt.Errorf("models: whiten: %w", err)
 		}
-		if err := m.Encode(ctx, x, z[:x.N*l]); err != nil {
+		some := z[:x.N*m.LatentDim()]
+		if err := m.Encode(ctx, x, some); err != nil {
 			return fmt.Errorf("models: whiten: %w", err)
 		}
-		for i, v := range z[:x.N*l] {
+		for i, v := range some {
 			values.Set(row+i/l, i%l, float64(v))
 		}
-		row += x.N
+		row += len(some) / l
 	}
 	var cov mat.SymDense
 	stat.CovarianceMatrix(&cov, values, nil)

@@ -70,6 +70,8 @@ func (s *Settings) table() []setting {
 		{"norm", "", "batch normalisation: none, affine, standard, or code: as the authors' code runs it", &m.Norm, nil},
 		{"activation", "", "where the authors' code has LeakyReLU: leaky or relu", &m.Activation, nil},
 		{"whiten", "", "after training, give latents unit variance in every direction", &m.Whiten, nil},
+		{"views", "", "orientations of an image, quarter turns apart, whose latents are put side by side: 1 or 4", &m.Views, only(models.ArchAE, models.ArchAAE, models.ArchVAE, models.ArchAERes)},
+		{"restore", "", "what is done to images that training learns to undo: none, turns or shifts", &m.Restore, only(models.ArchAE)},
 		{"q_layer", "", "discriminator's layer that gives its features: latent or flat_conv", &m.QLayer, only(models.ArchAERes, models.ArchAECon)},
 		{"vae_latent", "", "what is indexed: mu, sample or pre_head", &m.VAELatent, only(models.ArchVAE)},
 		{"vae_hidden", "", "values of the layer before the heads", &m.VAEHidden, only(models.ArchVAE)},
@@ -101,7 +103,7 @@ func (s *Settings) table() []setting {
 		{"alpha_orientation", "", "eq4: alpha is as said; flipped: alpha is the weight of the distance", &s.AlphaOf, nil},
 		{"normalise", "", "of error and distance before they are mixed: minmax, robust, zscore or none", &p.Normalise, nil},
 		{"fpr", "", "share of normal images that may be called novel", &p.FPR, nil},
-		{"rank", "", "score that verdicts go by: total (error and distance) or local", &p.Rank, nil},
+		{"rank", "", "score that verdicts go by: total (error and distance), local, or product (local times reconstruction error)", &p.Rank, nil},
 		{"space", "", "where the error term compares images; empty: the model's own", &p.Space, nil},
 		{"metric", "", "of the distance term: l2, l2sq or l1mean, as which l1 ranks", &p.Metric, nil},
 		{"radius", "", "largest distance of a neighbour; 0: any", &p.Radius, nil},
@@ -191,8 +193,8 @@ func (s *Settings) check() error {
 	if !(p.FPR > 0 && p.FPR < 1) {
 		err = errors.Join(err, fmt.Errorf("fpr is %v, want more than 0 and less than 1", p.FPR))
 	}
-	if p.Rank != nln.ScoreTotal && p.Rank != nln.ScoreLocal {
-		err = errors.Join(err, fmt.Errorf("rank is %q, want %s or %s", p.Rank, nln.ScoreTotal, nln.ScoreLocal))
+	if ranks := nln.Ranks(); !slices.Contains(ranks, p.Rank) {
+		err = errors.Join(err, fmt.Errorf("rank is %q, want one of: %s", p.Rank, strings.Join(ranks, ", ")))
 	}
 	if p.Metric != nln.MetricL2 && p.Metric != nln.MetricSquared && p.Metric != nln.MetricL1Mean {
 		err = errors.Join(err, fmt.Errorf("metric is %q, want %s, %s or %s", p.Metric, nln.MetricL2, nln.MetricSquared, nln.MetricL1Mean))
