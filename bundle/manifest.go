@@ -82,7 +82,7 @@ type Policy struct {
 	Radius    float64  `json:"radius,omitempty"` // of neighbours, 0: any
 	Metric    string   `json:"metric"`           // of the distance term
 	Normalise string   `json:"normalise"`        // of both terms before they are added; absent: "minmax"
-	Rank      string   `json:"rank"`             // score that verdicts go by: "total" or "local"
+	Rank      string   `json:"rank"`             // score that verdicts go by: "total", "local" or "product"
 	Local     Local    `json:"local"`
 	FPR       float64  `json:"fpr"`
 	Threshold *float64 `json:"threshold,omitempty"` // fixed by hand; else it follows from FPR

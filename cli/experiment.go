@@ -214,7 +214,7 @@ func cellLine(rec experiment.Record, done, all int) string {
 	shown := map[string]bool{}
 	for _, r := range rec.Results {
 		own := r.K == 0 || r.K == policy.K || r.Score == nln.ScoreLocal && r.K == nln.DefaultLocal().K
-		if r.Protocol != nln.ProtocolHeldOut || !own || shown[r.Score] || strings.Contains(r.Score, ":") || r.Score == nln.ScoreSum3 ||
+		if r.Protocol != nln.ProtocolHeldOut || !own || shown[r.Score] || strings.Contains(r.Score, ":") || r.Score == nln.ScoreSum3 || r.Score == nln.ScoreProduct ||
 			r.Score == nln.ScoreTotal && r.Alpha != policy.Alpha || r.Score == nln.ScoreLocal && r.K != nln.DefaultLocal().K {
 			continue
 		}

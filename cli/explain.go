@@ -104,8 +104,11 @@ func (e *explainer) note() string {
 // normal images and weighed.
 func (e *explainer) shares(s nln.Score) []report.Fact {
 	cal, alpha := e.scorer.Calibration(), e.scorer.Config().Alpha
-	if cal.Policy().Rank == nln.ScoreLocal {
+	switch cal.Policy().Rank {
+	case nln.ScoreLocal:
 		return []report.Fact{{Name: "score", Value: "is local"}}
+	case nln.ScoreProduct:
+		return []report.Fact{{Name: "score", Value: "is recon times local"}}
 	}
 	return []report.Fact{
 		{Name: "error's share", Value: fmt.Sprintf("%.3g", alpha*cal.ErrorRange().Scale(s.Error))},

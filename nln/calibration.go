@@ -99,7 +99,7 @@ func calibrate(calib Parts, policy Policy) (*Calibration, error) {
 	if c.scores = c.locals; policy.Rank != ScoreLocal {
 		c.scores = make([]float64, calib.Len())
 		for i := range c.scores {
-			c.scores[i] = c.Combine(es[i], ds[i])
+			c.scores[i] = c.rank(calib, i, es[i], ds[i])
 		}
 		slices.Sort(c.scores)
 	}
@@ -209,7 +209,7 @@ func (c *Calibration) Rho() float64 {
 //
 // which is never 0. The score is the one that the policy ranks by. Over normal
 // images the p-value is at most t with chance at most t, exactly for an alpha of
-// 0 or 1 and for the local score; otherwise the ratio of the two scales comes
+// 0 or 1, for the local score and for the product; otherwise the ratio of the two scales comes
 // from the same images, an effect that shrinks with their number. P of NaN is
 // NaN.
 func (c *Calibration) P(score float64) float64 { return pAmong(c.scores, score) }
@@ -246,7 +246,7 @@ func (c *Calibration) Warnings() []string {
 	if c.tooFew != nil {
 		w = append(w, c.tooFew.Error())
 	}
-	if c.policy.Rank == ScoreLocal {
+	if c.policy.Rank != ScoreTotal {
 		return w
 	}
 	if c.alone > 0 {
@@ -282,7 +282,7 @@ type Score struct {
 	Local    float64 // local score, see [Local]
 	LocalP   float64 // p-value of Local against the calibration images, in (0, 1]
 
-	Score float64 // what the policy ranks by: both terms by [Calibration.Combine], or Local
+	Score float64 // what the policy ranks by: both terms by [Calibration.Combine], Local, or Local times Recon
 	P     float64 // p-value of Score against the calibration images, in (0, 1]
 	Novel bool    // whether Score is above the threshold
 
@@ -294,6 +294,19 @@ type Score struct {
 	WithinRadius int
 }
 
+// rank returns the score of image i of p that the policy ranks by; its two terms are
+// given.
+func (c *Calibration) rank(p Parts, i int, err, dist float64) float64 {
+	local := c.policy.Local
+	switch c.policy.Rank {
+	case ScoreLocal:
+		return p.Local(i, local.K, local.Power)
+	case ScoreProduct:
+		return p.Product(i, local.K, local.Power)
+	}
+	return c.Combine(err, dist)
+}
+
 // Score returns the score of image i of p. It panics unless p has the policy's
 // space and as many neighbours as the policy's two K or more. Neighbors shares
 // memory with p.
@@ -302,9 +315,7 @@ func (c *Calibration) Score(p Parts, i int) Score {
 	s.Error, s.Distance, s.WithinRadius = c.policy.terms(p, i)
 	s.Local = p.Local(i, c.policy.Local.K, c.policy.Local.Power)
 	s.LocalP = c.LocalP(s.Local)
-	if s.Score = s.Local; c.policy.Rank != ScoreLocal {
-		s.Score = c.Combine(s.Error, s.Distance)
-	}
+	s.Score = c.rank(p, i, s.Error, s.Distance)
 	s.P = c.P(s.Score)
 	s.Novel = c.Novel(s.Score)
 	return s

@@ -28,6 +28,7 @@ const (
 	ScoreTotal    = "total"    // both (equation 4)
 	ScoreSum3     = "sum3"     // error, distance and plain reconstruction error, each scaled, with equal weights: in the authors' code alone
 	ScoreLocal    = "local"    // the distance relative to the neighbours' own, see [Local]
+	ScoreProduct  = "product"  // the local score times the plain reconstruction error, see [Parts.Product]
 )
 
 // InSpace returns the name of a score in another space than the first, such as
@@ -43,7 +44,7 @@ type Result struct {
 	Protocol string  `json:"protocol"`
 	Score    string  `json:"score"`
 	K        int     `json:"k"`     // neighbours; 0 for ScoreRecon, which has none
-	Alpha    float64 `json:"alpha"` // weight of the error term; 1 for ScoreRecon, which has no other, 0 for ScoreLocal and ScoreSum3
+	Alpha    float64 `json:"alpha"` // weight of the error term; 1 for ScoreRecon, which has no other, 0 for ScoreLocal, ScoreProduct and ScoreSum3
 	AUROC    float64 `json:"auroc"`
 	Lo       float64 `json:"lo"` // confidence interval, see [metrics.DeLong]
 	Hi       float64 `json:"hi"`
@@ -52,8 +53,8 @@ type Result struct {
 
 	// Rho is the weight of the distance relative to the error, in their own
 	// units: images rank by E + Rho*D. Two protocols agree where their Rhos do,
-	// not where their alphas do. It is nil for ScoreRecon, ScoreSum3 and ScoreLocal
-	// and where it is not finite, as for an alpha of 0.
+	// not where their alphas do. It is nil for ScoreRecon, ScoreSum3, ScoreLocal
+	// and ScoreProduct and where it is not finite, as for an alpha of 0.
 	Rho *float64 `json:"rho,omitempty"`
 }
 
@@ -64,7 +65,7 @@ type Result struct {
 // space of features that test has, then, for each K, ScoreError, ScoreDistance
 // ScoreTotal with each alpha and ScoreSum3 in the first space of test (see
 // [Parts.In]), ScoreError and ScoreTotal with each alpha in each other one, and ScoreLocal
-// with the power of [DefaultLocal] ([Parts.Locals] has others). Terms are
+// and ScoreProduct with the power of [DefaultLocal] ([Parts.Locals] has others). Terms are
 // scaled by NormaliseMinMax. Only ScoreTotal and ScoreSum3 depend on the
 // protocol, since scaling one term keeps its order; the others are listed under
 // each so that each list is whole.
@@ -82,7 +83,7 @@ func Evaluate(test Parts, novel []bool, calib Parts, ks []int, alphas []float64)
 
 // Evaluate measures as the function [Evaluate] does under a policy: with its
 // space first, its Radius and Metric as [Policy.Apply] has them, both terms
-// scaled by its Normalise, and the local score with its power. The policy's K,
+// scaled by its Normalise, and the local score and the product with its power. The policy's K,
 // Alpha, Rank and threshold do not matter but must be valid, and each number in
 // ks goes for the local score too.
 func (p Policy) Evaluate(test Parts, novel []bool, calib Parts, ks []int, alphas []float64) ([]Result, error) {
@@ -134,6 +135,9 @@ func evaluate(test Parts, novel []bool, calib Parts, ks []int, alphas []float64,
 			}
 		}
 		if err := v.add(Result{Score: ScoreLocal, K: k}, test.Locals(k, policy.Local.Power), v.protocols...); err != nil {
+			return nil, err
+		}
+		if err := v.add(Result{Score: ScoreProduct, K: k}, test.Products(k, policy.Local.Power), v.protocols...); err != nil {
 			return nil, err
 		}
 	}

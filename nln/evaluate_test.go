@@ -81,12 +81,15 @@ func slowScores(test, r nln.Parts, score string, k int, alpha float64) []float64
 			s[i] = test.Recon[i]
 		case nln.ScoreError:
 			s[i] = test.Spaces[0].Mean[i*test.K+k-1]
-		case nln.ScoreLocal:
+		case nln.ScoreLocal, nln.ScoreProduct:
 			var sum float64
 			for _, d := range test.Dist[i*test.K : i*test.K+k] {
 				sum += float64(d)
 			}
 			s[i] = sum / float64(k) / math.Sqrt(test.Spacing[i*test.K+k-1])
+			if score == nln.ScoreProduct {
+				s[i] *= test.Recon[i]
+			}
 		case nln.ScoreDistance:
 			s[i] = test.Distance[i*test.K+k-1]
 		case nln.ScoreTotal:
@@ -102,7 +105,7 @@ func TestEvaluateEqualsDefinition(t *testing.T) {
 	test, novel := randomParts(1, 90, 4)
 	calib, _ := randomParts(2, 30, 3)
 	results := evaluate(t, test, novel, calib)
-	if want := 2 * (1 + len(evalKs)*(4+len(evalAlphas))); len(results) != want {
+	if want := 2 * (1 + len(evalKs)*(5+len(evalAlphas))); len(results) != want {
 		t.Errorf("%d results, want %d", len(results), want)
 	}
 	for protocol, scale := range map[string]nln.Parts{nln.ProtocolPaper: test, nln.ProtocolHeldOut: calib} {
@@ -125,6 +128,7 @@ func TestEvaluateEqualsDefinition(t *testing.T) {
 			check(nln.ScoreError, k, 1, 0)
 			check(nln.ScoreDistance, k, 0, math.Inf(1))
 			check(nln.ScoreLocal, k, 0, math.NaN())
+			check(nln.ScoreProduct, k, 0, math.NaN())
 			check(nln.ScoreSum3, k, 0, math.NaN())
 			e, d := nln.RangeOf(scale.Errors(k)), nln.RangeOf(scale.Distances(k))
 			for _, alpha := range evalAlphas {
@@ -228,7 +232,7 @@ func TestEvaluateSpaces(t *testing.T) {
 		}
 		first.Spaces = first.Spaces[:1]
 		for _, want := range evaluate(t, first, novel, calib) {
-			if i > 0 && (want.Score == nln.ScoreDistance || want.Score == nln.ScoreLocal || want.Score == nln.ScoreSum3 || want.Score == nln.ScoreRecon) {
+			if ofNoSpace := []string{nln.ScoreDistance, nln.ScoreLocal, nln.ScoreProduct, nln.ScoreSum3, nln.ScoreRecon}; i > 0 && slices.Contains(ofNoSpace, want.Score) {
 				continue
 			}
 			if i > 0 && (want.Score == nln.ScoreError || want.Score == nln.ScoreTotal) {

@@ -118,7 +118,7 @@ func TestFitErrors(t *testing.T) {
 		"K 0":            {nil, good, calib, func(c *nln.Config) { c.K = 0 }, "K is 0"},
 		"local K":        {nil, good, calib, func(c *nln.Config) { c.Local.K = -1 }, "local score: K is -1"},
 		"power":          {nil, good, calib, func(c *nln.Config) { c.Local.Power = 1.5 }, "local score: power is 1.5"},
-		"rank":           {nil, good, calib, func(c *nln.Config) { c.Rank = "recon" }, `rank is "recon", want one of ["total" "local"]`},
+		"rank":           {nil, good, calib, func(c *nln.Config) { c.Rank = "recon" }, `rank is "recon", want one of ["total" "local" "product"]`},
 		"sources":        {nil, good, calib, func(c *nln.Config) { c.Sources = make([]int64, 19) }, "19 sources of 20 train images"},
 		"alpha":          {nil, good, calib, func(c *nln.Config) { c.Alpha = 1.5 }, "alpha is 1.5"},
 		"MaxK":           {nil, good, calib, func(c *nln.Config) { c.MaxK = -1 }, "MaxK is -1"},

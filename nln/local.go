@@ -67,6 +67,19 @@ func (p Parts) Locals(k int, power float64) []float64 {
 	return p.column(func(i, k int) float64 { return p.Local(i, k, power) }, k)
 }
 
+// Product returns the local score of image i over its k nearest neighbours times its
+// plain reconstruction error. Of images whose latents say little, as of photographs, the
+// error says more, and a factor in either weighs alike whatever their units. Like Local
+// it is not of the paper. It panics unless 1 <= k <= K.
+func (p Parts) Product(i, k int, power float64) float64 {
+	return p.Recon[i] * p.Local(i, k, power)
+}
+
+// Products returns the products of all images over k neighbours, len N.
+func (p Parts) Products(k int, power float64) []float64 {
+	return p.column(func(i, k int) float64 { return p.Product(i, k, power) }, k)
+}
+
 // meanDist returns the mean of distances, summed in their order.
 func meanDist(dist []float32) float64 {
 	var sum float64
@@ -177,7 +190,10 @@ func checkSources(sources []int64, n int) error {
 }
 
 // ranks lists the scores that a policy can rank by.
-var ranks = []string{ScoreTotal, ScoreLocal}
+var ranks = []string{ScoreTotal, ScoreLocal, ScoreProduct}
+
+// Ranks returns the scores that a policy can rank by.
+func Ranks() []string { return slices.Clone(ranks) }
 
 func checkRank(rank string) error {
 	if rank != "" && !slices.Contains(ranks, rank) {

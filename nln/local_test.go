@@ -5,6 +5,7 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"sort"
 	"strings"
 	"testing"
 
@@ -184,19 +185,36 @@ func TestLocalWithoutOthers(t *testing.T) {
 	}
 }
 
-// Ranked by the local score, score, p-value and verdict are its own, and the
-// terms stay what they are.
+// Ranked by the local score, or by its product with the reconstruction error, score,
+// p-value and verdict are its own, and the terms stay what they are.
 func TestRankByLocal(t *testing.T) {
+	for rank, value := range map[string]func(p nln.Parts, i int) float64{
+		nln.ScoreLocal:   func(p nln.Parts, i int) float64 { return p.Local(i, 4, .7) },
+		nln.ScoreProduct: func(p nln.Parts, i int) float64 { return p.Recon[i] * p.Local(i, 4, .7) },
+	} {
+		t.Run(rank, func(t *testing.T) { rankBy(t, rank, value) })
+	}
+}
+
+func rankBy(t *testing.T, rank string, value func(p nln.Parts, i int) float64) {
 	x := noise(9, testShape, 60, 1).Images
 	total := fit(t, func(c *nln.Config) { c.FPR = .05 })
 	policy := total.Config().Policy
-	policy.Rank, policy.Local = nln.ScoreLocal, nln.Local{K: 4, Power: .7}
+	policy.Rank, policy.Local = rank, nln.Local{K: 4, Power: .7}
 	local, err := total.With(policy)
 	if err != nil {
 		t.Fatal(err)
 	}
-	calib := total.CalibrationParts().Locals(4, .7)
+	locals := total.CalibrationParts().Locals(4, .7)
+	calib := make([]float64, len(locals))
+	for i := range calib {
+		calib[i] = value(total.CalibrationParts(), i)
+	}
+	slices.Sort(locals)
 	slices.Sort(calib)
+	atLeast := func(all []float64, v float64) float64 { // p-value of v
+		return float64(1+len(all)-sort.SearchFloat64s(all, v)) / float64(1+len(all))
+	}
 	threshold, err := local.Calibration().Threshold()
 	if want := calib[len(calib)-6]; err != nil || threshold != want { // 5 of 120: p = 6/121
 		t.Errorf("threshold %v, %v, want %v", threshold, err, want)
@@ -215,16 +233,12 @@ func TestRankByLocal(t *testing.T) {
 	}
 	novel, other := 0, 0
 	for i, s := range byLocal {
-		count := 0
-		for _, c := range calib {
-			if c >= p.Local(i, 4, .7) {
-				count++
-			}
-		}
 		want := byTotal[i]
 		want.Local = p.Local(i, 4, .7)
-		want.LocalP = float64(1+count) / float64(1+len(calib))
-		want.Score, want.P, want.Novel = want.Local, want.LocalP, want.LocalP <= .05
+		want.LocalP = atLeast(locals, want.Local)
+		want.Score = value(p, i)
+		want.P = atLeast(calib, want.Score)
+		want.Novel = want.P <= .05
 		if !reflect.DeepEqual(s, want) || !reflect.DeepEqual(s, local.Calibration().Score(p, i)) {
 			t.Errorf("image %d: %+v, want %+v", i, s, want)
 		}

@@ -29,10 +29,10 @@ type Policy struct {
 	Normalise string
 
 	// Rank says which score gives [Score].Score, its p-value and the verdict:
-	// ScoreTotal, which "" stands for, or ScoreLocal.
+	// ScoreTotal, which "" stands for, ScoreLocal or ScoreProduct.
 	Rank string
 
-	Local Local // of the local score; the zero value: its defaults
+	Local Local // of the local score and of the product; the zero value: its defaults
 
 	// FPR is the false-positive rate: the share of normal images that may be
 	// called novel, in (0, 1).

@@ -20,6 +20,7 @@ var scoreStrokes = map[string]stroke{
 	nln.ScoreError:    {color: vermilion, width: 1.6, dashes: []float64{7, 3}},
 	nln.ScoreDistance: {color: green, width: 1.6, dashes: []float64{7, 3, 1.5, 3}},
 	nln.ScoreLocal:    {color: orange, width: 1.6, dashes: []float64{9, 3, 2, 3, 2, 3}},
+	nln.ScoreProduct:  {color: blue, width: 2.4},
 	nln.ScoreRecon:    {color: purple, width: 1.6, dashes: []float64{2, 2.5}},
 }
 
@@ -30,6 +31,7 @@ var scoreNames = map[string]string{
 	nln.ScoreDistance: "distance term",
 	nln.ScoreRecon:    "reconstruction error",
 	nln.ScoreLocal:    "local",
+	nln.ScoreProduct:  "product",
 }
 
 // A curve is a score that each image of a page has.
@@ -39,7 +41,7 @@ type curve struct {
 }
 
 // curves returns the scores to draw, the one that verdicts go by last. A page
-// has no total where they go by the local score.
+// has a total where they go by that alone, and likewise the product.
 func (p *Page) curves() []curve {
 	all := []curve{
 		{nln.ScoreRecon, func(s nln.Score) float64 { return s.Recon }},
@@ -50,7 +52,7 @@ func (p *Page) curves() []curve {
 	if p.Policy.Rank == nln.ScoreLocal {
 		return all
 	}
-	return append(all, curve{nln.ScoreTotal, func(s nln.Score) float64 { return s.Score }})
+	return append(all, curve{cmp.Or(p.Policy.Rank, nln.ScoreTotal), func(s nln.Score) float64 { return s.Score }})
 }
 
 // rocPlot draws the curves of the scores, nil where the truth is unknown or one
@@ -85,7 +87,7 @@ func (p *Page) rocPlot() (*figure, error) {
 	slices.Reverse(fig.Legend)
 	slices.Reverse(said)
 	fig.Caption = fmt.Sprintf("Areas under the curves in the legend; K = %d", p.Policy.K)
-	if p.Policy.Rank != nln.ScoreLocal {
+	if cmp.Or(p.Policy.Rank, nln.ScoreTotal) == nln.ScoreTotal {
 		fig.Caption += ", " + weights(p.Policy.Alpha)
 	}
 	if k := p.Policy.Local.K; k > 0 && k != p.Policy.K {

@@ -93,7 +93,7 @@ func newCell(r nln.Result, ok bool) aurocCell {
 }
 
 // aurocTable returns the rows: the baselines, then for each K the terms, the
-// local score, the combined score with the page's alpha, and with the best one.
+// local score and the product, the combined score with the page's alpha, and with the best one.
 func (p *Page) aurocTable() []aurocRow {
 	rows := p.baselineRows()
 	if len(rows) > 0 {
@@ -101,14 +101,14 @@ func (p *Page) aurocTable() []aurocRow {
 	}
 	for _, k := range p.ks() {
 		first := len(rows)
-		for _, score := range p.scores(1, nln.ScoreError, nln.ScoreDistance, nln.ScoreLocal) {
+		for _, score := range p.scores(1, nln.ScoreError, nln.ScoreDistance, nln.ScoreLocal, nln.ScoreProduct) {
 			rows = p.addRow(rows, aurocRow{Label: p.scoreLabel(score), Chosen: score == p.Policy.Rank && k == p.Policy.Local.K},
 				func(protocol string) aurocCell { return newCell(p.result(protocol, score, k)) })
 		}
 		for _, score := range p.scores(1, nln.ScoreTotal) {
 			rows = p.addRow(rows, aurocRow{
 				Label:  p.scoreLabel(score) + ", " + weights(p.Policy.Alpha),
-				Chosen: score == nln.ScoreTotal && k == p.Policy.K && p.Policy.Rank != nln.ScoreLocal,
+				Chosen: score == nln.ScoreTotal && k == p.Policy.K && cmp.Or(p.Policy.Rank, nln.ScoreTotal) == nln.ScoreTotal,
 			}, func(protocol string) aurocCell { return newCell(p.chosen(protocol, score, k)) })
 		}
 		if p.alphas(k) > 1 {
