@@ -154,7 +154,7 @@ func checkRecord(t *testing.T, r Record) {
 			t.Errorf("%v: %+v", r.Cell, x)
 		}
 	}
-	want := map[string]int{nln.ScoreRecon: 2, nln.ScoreError: 4, nln.ScoreDistance: 4, nln.ScoreTotal: 12, nln.ScoreSum3: 4, nln.ScoreLocal: 4}
+	want := map[string]int{nln.ScoreRecon: 2, nln.ScoreError: 4, nln.ScoreDistance: 4, nln.ScoreTotal: 12, nln.ScoreSum3: 4, nln.ScoreLocal: 4, nln.ScoreProduct: 4}
 	switch r.Cell.Method {
 	case MethodPixels:
 		want = map[string]int{nln.ScoreDistance: 4}

@@ -171,7 +171,7 @@ func (ix *index) bestSections(number int) []bestSection {
 		fix.rows = append(fix.rows,
 			bestRow{"NLN, " + modelNames[m], at(nln.ProtocolHeldOut, func(t task) choice { return fixed(t.set, m) }), false},
 			bestRow{"reconstruction error, " + modelNames[m], at(nln.ProtocolHeldOut, func(t task) choice { return recon(m, fixedLatent(t.set)) }), false})
-		for _, score := range []string{nln.ScoreDistance, nln.ScoreLocal} {
+		for _, score := range []string{nln.ScoreDistance, nln.ScoreLocal, nln.ScoreProduct} {
 			plain.rows = append(plain.rows, bestRow{score + ", " + modelNames[m],
 				at(nln.ProtocolHeldOut, func(t task) choice { return choice{m, fixedLatent(t.set), score, localK, 0} }), false})
 		}
