@@ -27,8 +27,8 @@ func evalCommand(env Env) *ucli.Command {
 area under the ROC curve (AUROC) of each score: recon, the plain reconstruction
 error; error and distance, the two terms of Nearest Latent Neighbours; total,
 both, where alpha is the weight of the error and 1-alpha that of the distance;
-local, the distance relative to the neighbours' own. "error:code" is the error in
-the space "code" of a model that has several. Two protocols scale the terms
+local, the distance relative to the neighbours' own; product, local times recon.
+"error:code" is the error in the space "code" of a model that has several. Two protocols scale the terms
 before they are added: "paper" by their values over the test images, as the
 paper's authors did, which looks at the test set; "held-out" by those over the
 calibration images, as scoring does.

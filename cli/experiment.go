@@ -28,7 +28,8 @@ func experimentCommand(env Env) *ucli.Command {
 		Usage:     "measure the method as its paper does: every table and figure",
 		UsageText: "nlnctl experiment plan|run|report ...",
 		Description: `A plan says which models are trained on which tasks. There is one for each table
-and figure of the paper, and "paper" is all of them. ROOT is a folder with the data
+and figure of the paper, "paper" is all of them, and "beyond" has settings that the
+paper has not. ROOT is a folder with the data
 sets: mnist, fashion-mnist, cifar-10 and mvtec, whose folders are its categories.
 
    nlnctl experiment plan                                  the plans and budgets

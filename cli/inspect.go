@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"text/tabwriter"
 
 	"github.com/nlnctl/nlnctl/bundle"
@@ -51,8 +52,19 @@ func printManifest(out io.Writer, path string, m bundle.Manifest, digest string)
 	row("bundle", "%s", path)
 	row("digest", "%s", digest)
 	row("written", "%s by %s", m.Created.Format("2006-01-02 15:04:05 MST"), m.Program)
-	row("model", "%s for images of %v, latent vectors of %d, %d parameters", m.Model.Arch, m.Model.Shape, m.Model.Latent, m.Parameters)
-	row("network", "filters %s, norm %s", m.Model.Filters, m.Model.Norm)
+	latents := strconv.Itoa(m.Model.Latent)
+	if v := m.Model.Views; v > 1 {
+		latents = fmt.Sprintf("%d views of %s", v, latents)
+	}
+	row("model", "%s for images of %v, latent vectors of %s, %d parameters", m.Model.Arch, m.Model.Shape, latents, m.Parameters)
+	network := fmt.Sprintf("filters %s, norm %s", m.Model.Filters, m.Model.Norm)
+	if m.Model.Whiten {
+		network += ", latents whitened"
+	}
+	if m.Model.Restore != "" {
+		network += ", restores " + m.Model.Restore
+	}
+	row("network", "%s", network)
 	row("training", "%d steps of %d images, loss %s, learning rate %g, seed %d; %.1f s, last loss %.5f",
 		m.Training.Steps, m.Model.Batch, m.Model.Loss, m.Model.LR, m.Model.Seed, m.Training.Seconds, m.Training.LastLoss)
 	if m.Training.Device != "" {

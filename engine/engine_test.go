@@ -59,12 +59,13 @@ type fixture struct {
 	cfg          nln.Config
 	indexed      int
 	train        *dataset.Set // nil: blobs
+	views        int
 }
 
 func defaults() fixture {
 	cfg := nln.DefaultConfig()
 	cfg.Batch = 64
-	return fixture{"paper", models.ArchAE, grey28, cfg, 200, nil}
+	return fixture{"paper", models.ArchAE, grey28, cfg, 200, nil, 0}
 }
 
 // fit returns a scorer over an untrained model.
@@ -74,6 +75,7 @@ func (f fixture) fit(t testing.TB) *nln.Scorer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.Views = f.views
 	m, err := models.New(cfg, coretest.Device(t))
 	if err != nil {
 		t.Fatal(err)
@@ -380,8 +382,16 @@ func (g *rerun) Close() error { return nil }
 
 // Recorded work gets each batch by the memory that it was recorded with.
 func TestRecorded(t *testing.T) {
+	for _, views := range []int{0, 4} {
+		t.Run(fmt.Sprintf("%d views", views), func(t *testing.T) { recordWork(t, views) })
+	}
+}
+
+func recordWork(t *testing.T, views int) {
 	atEnd(t)
-	s := defaults().fit(t)
+	f := defaults()
+	f.views = views
+	s := f.fit(t)
 	e := newTestEngine(t, s, 8)
 	runs := 0
 	for _, sl := range e.slots {

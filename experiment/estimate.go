@@ -91,6 +91,7 @@ type trial struct {
 	record  Record
 	step    float64 // seconds of a training step
 	query   float64 // seconds of a query of one indexed vector
+	dim     int     // values of a latent vector, that of all views
 	size    int64   // bytes of the record
 	picture int64   // bytes of an example
 	weights int64   // bytes of a checkpoint
@@ -173,6 +174,7 @@ func (t *trial) train(ctx context.Context, r *runner, j job) error {
 		return err
 	}
 	defer m.Close()
+	t.dim = m.LatentDim()
 	t.weights = 4 * 3 * int64(m.Parameters())
 	short, stop := context.WithCancel(ctx)
 	defer stop()
@@ -210,12 +212,12 @@ func (t *trial) search(ctx context.Context, j job) error {
 	}
 	const queries, most = 256, 20000
 	n := min(most, max(queries, len(j.source.train)))
-	x, err := faissindex.New(j.Latent)
+	x, err := faissindex.New(t.dim)
 	if err != nil {
 		return err
 	}
 	defer x.Close()
-	v := make([]float32, n*j.Latent)
+	v := make([]float32, n*t.dim)
 	for i := range v {
 		v[i] = float32(math.Sin(float64(i) * 12.9898)) // any that differ
 	}
@@ -225,7 +227,7 @@ func (t *trial) search(ctx context.Context, j job) error {
 	var nb nln.Neighbors
 	for range 2 { // the first makes ready
 		start := time.Now()
-		if nb, err = x.Search(ctx, v[:queries*j.Latent], min(n, slices.Max(j.K)+1), nb); err != nil {
+		if nb, err = x.Search(ctx, v[:queries*t.dim], min(n, slices.Max(j.K)+1), nb); err != nil {
 			return err
 		}
 		t.query = time.Since(start).Seconds() / queries / float64(n)

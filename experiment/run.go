@@ -185,6 +185,10 @@ func (r *runner) prepare(ctx context.Context) error {
 	return nil
 }
 
+// laterSettings came after cells had been done: where they are not set such a cell is
+// the same as before.
+var laterSettings = []string{"views", "restore"}
+
 // job finds out which folder a cell has: it depends on the images and on all settings.
 func (r *runner) job(ctx context.Context, c Cell) (job, error) {
 	key, err := json.Marshal([]any{c.Data, c.Size, c.TrainImages, c.TestImages})
@@ -209,6 +213,11 @@ func (r *runner) job(ctx context.Context, c Cell) (job, error) {
 			return job{}, fmt.Errorf("%v: %w", c, err)
 		}
 		j.settings = s.Values()
+		for _, name := range laterSettings {
+			if v := j.settings[name]; v == "" || v == "0" {
+				delete(j.settings, name)
+			}
+		}
 	}
 	j.digest = c.Digest(j.data, j.settings)
 	return j, nil

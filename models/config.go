@@ -28,7 +28,7 @@ type Config struct {
 	Activation string `json:"activation"` // of the networks for patches and of AAE's discriminator: "leaky" or "relu"
 
 	Whiten  bool   `json:"whiten,omitempty"`  // after training, give latents unit variance in every direction
-	Views   int    `json:"views,omitempty"`   // orientations of an image, quarter turns apart, whose latents are put side by side: 1 (or 0) or 4
+	Views   int    `json:"views,omitempty"`   // orientations of an image, quarter turns apart, whose latents, of L values each, are put side by side: 4, or 0 for its own alone
 	Restore string `json:"restore,omitempty"` // AE: what is done to images that it learns to undo, one of the Restore constants
 
 	QLayer        string  `json:"q_layer,omitempty"`         // AE-res, AE-con: layer whose values are q, "latent" or "flat_conv"
@@ -87,7 +87,7 @@ const (
 // out of the decoder is compared with what they were. A batch, which is in random order,
 // is parted evenly among the changes.
 const (
-	RestoreNothing = "none"
+	RestoreNothing = ""
 	RestoreTurns   = "turns"  // of 0, 90, 180 and 270 degrees (Fei et al., 2020)
 	RestoreShifts  = "shifts" // of -1, 0 and 1 pixels each way (Vincent et al., 2008, with other noise)
 )
@@ -134,7 +134,7 @@ func Presets() []string { return []string{"paper", "code", "fast"} }
 //	fast   what gains most in a few minutes: small batches, binary cross-entropy
 //	       and a larger learning rate, for a fixed number of steps
 func Preset(name, arch string, shape dataset.Shape) (Config, error) {
-	c := Config{Arch: arch, Shape: shape, Latent: 32, Filters: FiltersUp, Norm: NormNone, Activation: ActivationLeaky, Views: 1}
+	c := Config{Arch: arch, Shape: shape, Latent: 32, Filters: FiltersUp, Norm: NormNone, Activation: ActivationLeaky}
 	if c.patches() {
 		c.Latent = 128
 	}
@@ -161,8 +161,6 @@ const smallReconScale = 1024
 // ownSettings sets what the model alone has.
 func (c *Config) ownSettings() {
 	switch c.Arch {
-	case ArchAE:
-		c.Restore = RestoreNothing
 	case ArchVAE:
 		c.VAELatent, c.VAEHidden, c.VAEReconScale = VAELatentMu, 32, smallReconScale
 		if c.patches() {
@@ -280,15 +278,19 @@ func (c Config) Check() error {
 // checkTurns looks at what turns or changes images.
 func (c Config) checkTurns() error {
 	var errs []error
-	if c.Views != 0 && c.Views != 1 && c.Views != 4 {
-		errs = append(errs, fmt.Errorf("models: views is %d, want 1 or 4", c.Views))
+	if c.Views != 0 && c.Views != 4 {
+		errs = append(errs, fmt.Errorf("models: views is %d, want 4, or 0 for the image's own alone", c.Views))
 	}
-	many := c.Views > 1
-	if many && (c.Arch == ArchAECon || c.Arch == ArchVAE && c.VAELatent != VAELatentMu) {
-		errs = append(errs, errors.New("models: 4 views go with ae, aae, ae-res, and vae whose vae_latent is mu"))
+	many := c.views() > 1
+	if many && c.Arch == ArchVAE && c.VAELatent != VAELatentMu {
+		errs = append(errs, fmt.Errorf("models: views go with vae_latent %s alone, not %s", VAELatentMu, c.VAELatent))
 	}
-	if c.Arch == ArchAE && c.Restore != "" && !slices.Contains([]string{RestoreNothing, RestoreTurns, RestoreShifts}, c.Restore) {
-		errs = append(errs, fmt.Errorf("models: unknown restore %q, want one of: %s, %s, %s", c.Restore, RestoreNothing, RestoreTurns, RestoreShifts))
+	parts, known := map[string]int{RestoreNothing: 1, RestoreTurns: turns, RestoreShifts: shifts}[c.Restore]
+	if !known {
+		errs = append(errs, fmt.Errorf("models: unknown restore %q, want %s or %s, or nothing", c.Restore, RestoreTurns, RestoreShifts))
+	}
+	if c.restores() != RestoreNothing && c.Batch < parts {
+		errs = append(errs, fmt.Errorf("models: restore: %s parts a batch in %d, which is more than its %d images", c.Restore, parts, c.Batch))
 	}
 	if (many || c.restores() == RestoreTurns) && c.Shape.H != c.Shape.W {
 		errs = append(errs, fmt.Errorf("models: images of %v cannot be turned by 90 degrees, which 4 views and restore: %s do", c.Shape, RestoreTurns))

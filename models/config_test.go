@@ -10,16 +10,16 @@ import (
 // paper says, filled in from its authors' code, and that code of November 2021.
 func TestPresets(t *testing.T) {
 	patch := dataset.Shape{C: 3, H: 128, W: 128}
-	paper := Config{Latent: 32, Filters: FiltersUp, Norm: NormNone, Activation: ActivationLeaky, Views: 1, Loss: LossMSE, LR: 1e-4, Batch: 128, Epochs: 50}
-	code := Config{Latent: 32, Filters: FiltersConst, Norm: NormCode, Activation: ActivationLeaky, Views: 1, Loss: LossBCE, LR: 1e-3, Batch: 1024, Epochs: 50}
+	paper := Config{Latent: 32, Filters: FiltersUp, Norm: NormNone, Activation: ActivationLeaky, Loss: LossMSE, LR: 1e-4, Batch: 128, Epochs: 50}
+	code := Config{Latent: 32, Filters: FiltersConst, Norm: NormCode, Activation: ActivationLeaky, Loss: LossBCE, LR: 1e-3, Batch: 1024, Epochs: 50}
 	for _, c := range []struct {
 		preset, arch string
 		shape        dataset.Shape
 		base         Config
 		own          func(*Config)
 	}{
-		{"paper", ArchAE, grey28, paper, func(c *Config) { c.Restore = RestoreNothing }},
-		{"paper", ArchAE, patch, paper, func(c *Config) { c.Latent, c.Restore = 128, RestoreNothing }},
+		{"paper", ArchAE, grey28, paper, func(*Config) {}},
+		{"paper", ArchAE, patch, paper, func(c *Config) { c.Latent = 128 }},
 		{"paper", ArchAAE, color32, paper, func(*Config) {}},
 		{"paper", ArchVAE, grey28, paper, func(c *Config) { c.VAELatent, c.VAEHidden, c.VAEReconScale = VAELatentMu, 32, 1024 }},
 		{"paper", ArchVAE, patch, paper, func(c *Config) {
@@ -30,7 +30,7 @@ func TestPresets(t *testing.T) {
 			c.QLayer, c.AEConLosses, c.AEConRecon = QLatent, AEConGanomaly, LossL1
 		}},
 
-		{"code", ArchAE, grey28, code, func(c *Config) { c.Restore = RestoreNothing }},
+		{"code", ArchAE, grey28, code, func(*Config) {}},
 		{"code", ArchAAE, grey28, code, func(c *Config) { c.LR, c.AAEClipBug = 1e-5, true }},
 		{"code", ArchVAE, grey28, code, func(c *Config) { c.VAELatent, c.VAEHidden, c.VAEReconScale = VAELatentPreHead, 32, 1024 }},
 		{"code", ArchVAE, patch, code, func(c *Config) {

@@ -110,9 +110,13 @@ func TestQueueOfOtherImages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for what, set := range map[string]Images{"div255": div, "minmax": waves(20, dataset.Shape{C: 3, H: 8, W: 12}), "patches": patches} {
+	for what, set := range map[string]Images{"div255": div, "minmax": waves(20, dataset.Shape{C: 3, H: 8, W: 12}), "patches": patches,
+		RestoreTurns: waves(22, square), RestoreShifts: waves(22, square)} {
 		cfg := configOfArch(t, "paper", ArchAE, set.Shape())
 		cfg.Batch, cfg.Steps = 4, 6
+		if what == RestoreTurns || what == RestoreShifts { // the last batch of an epoch has fewer images than there are shifts
+			cfg.Restore, cfg.Batch = what, 9
+		}
 		models := map[way]*Autoencoder{}
 		for _, w := range []way{stepAtOnce, stepQueued, stepGathers} {
 			models[w] = newModel(t, cfg)

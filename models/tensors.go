@@ -21,6 +21,7 @@ func (m *Autoencoder) Draws() bool {
 }
 
 // EncodeTensor returns the latents (N, LatentDim) of images x (N, C, H, W), values in [0, 1].
+// With several views it frees all else in the scope.
 func (m *Autoencoder) EncodeTensor(x *torch.Tensor) *torch.Tensor {
 	if m.Draws() {
 		x.Scope().Fail(fmt.Errorf("models: encode: latents are drawn out of pixels"))

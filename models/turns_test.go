@@ -210,9 +210,10 @@ func TestTurnsAreChecked(t *testing.T) {
 		{ArchAE, square, func(c *Config) { c.Views, c.Restore = 4, RestoreTurns }, ""},
 		{ArchAE, oblong, func(c *Config) { c.Restore = RestoreShifts }, ""},
 		{ArchVAE, oblong, func(c *Config) { c.Restore = RestoreTurns }, ""}, // not of this model
-		{ArchAE, square, func(c *Config) { c.Views = 2 }, "views is 2, want 1 or 4"},
-		{ArchAECon, square, func(c *Config) { c.Views = 4 }, "4 views go with"},
-		{ArchVAE, square, func(c *Config) { c.Views, c.VAELatent = 4, VAELatentSample }, "4 views go with"},
+		{ArchAE, square, func(c *Config) { c.Views = 2 }, "views is 2, want 4, or 0"},
+		{ArchAECon, square, func(c *Config) { c.Views = 4 }, ""}, // nor is this
+		{ArchVAE, square, func(c *Config) { c.Views, c.VAELatent = 4, VAELatentSample }, "views go with vae_latent mu"},
+		{ArchAE, square, func(c *Config) { c.Restore, c.Batch = RestoreTurns, 3 }, "more than its 3 images"},
 		{ArchAE, oblong, func(c *Config) { c.Views = 4 }, "cannot be turned"},
 		{ArchAE, oblong, func(c *Config) { c.Restore = RestoreTurns }, "cannot be turned"},
 		{ArchAE, square, func(c *Config) { c.Restore = "noise" }, `unknown restore "noise"`},

@@ -112,7 +112,7 @@ func (m *Autoencoder) Reconstruct(ctx context.Context, x dataset.Images, xhat []
 		if m.Reconstructs() {
 			z = m.vaeSample
 		}
-		return m.decoder.apply(p, z(p, in, part)).Sigmoid()
+		return m.decode(p, z(p, in, part))
 	}
 	return m.encodeWith(ctx, f, m.cfg.Shape.Len(), x, xhat)
 }

@@ -27,9 +27,9 @@ const whiteFloor = 1e-3
 // A = C^(-1/2), which of all such maps moves the latents least. Of several views C is
 // that of all, since one encoder makes them.
 func (m *Autoencoder) whitenOver(ctx context.Context, set dataset.Source) error {
-	n, l := set.Len()*m.cfg.views(), m.cfg.Latent
-	z, values := make([]float32, chunk*m.LatentDim()), mat.NewDense(n, l, nil)
-	row := 0
+	l := m.cfg.Latent
+	z := make([]float32, chunk*m.LatentDim())
+	var sum covariance
 	for x, err := range set.Batches(chunk) {
 		if err != nil {
 			return fmt.Errorf("models: whiten: %w", err)
@@ -38,18 +38,55 @@ func (m *Autoencoder) whitenOver(ctx context.Context, set dataset.Source) error 
 		if err := m.Encode(ctx, x, some); err != nil {
 			return fmt.Errorf("models: whiten: %w", err)
 		}
-		for i, v := range some {
-			values.Set(row+i/l, i%l, float64(v))
-		}
-		row += len(some) / l
+		sum.add(some, l)
 	}
-	var cov mat.SymDense
-	stat.CovarianceMatrix(&cov, values, nil)
-	a, inverse, err := powers(&cov)
+	a, inverse, err := powers(sum.matrix())
 	if err != nil {
 		return fmt.Errorf("models: whiten: %w", err)
 	}
 	return m.foldIn(a, inverse)
+}
+
+// A covariance is added up from parts of the vectors, which need not be kept.
+type covariance struct {
+	n       int
+	around  []float64     // the mean of the first part: products of what is far from 0 would cancel
+	sums    []float64     // of the vectors less around
+	squares *mat.SymDense // of the same, of their products
+}
+
+// add takes vectors of l values.
+func (c *covariance) add(vectors []float32, l int) {
+	n := len(vectors) / l
+	values := mat.NewDense(n, l, nil)
+	for i, v := range vectors {
+		values.Set(i/l, i%l, float64(v))
+	}
+	if c.n == 0 {
+		c.around, c.sums, c.squares = make([]float64, l), make([]float64, l), mat.NewSymDense(l, nil)
+		for j := range l {
+			c.around[j] = stat.Mean(mat.Col(nil, j, values), nil)
+		}
+	}
+	c.n += n
+	for i := range n {
+		for j, v := range values.RawRowView(i) {
+			v -= c.around[j]
+			values.Set(i, j, v)
+			c.sums[j] += v
+		}
+	}
+	var squares mat.SymDense
+	squares.SymOuterK(1, values.T())
+	c.squares.AddSym(c.squares, &squares)
+}
+
+// matrix returns the covariance, with n-1 for the denominator.
+func (c *covariance) matrix() *mat.SymDense {
+	var m mat.SymDense
+	m.SymRankOne(c.squares, -1/float64(c.n), mat.NewVecDense(len(c.sums), c.sums))
+	m.ScaleSym(1/float64(c.n-1), &m)
+	return &m
 }
 
 // powers returns C^(-1/2) and C^(1/2).

@@ -13,7 +13,7 @@ import (
 //
 //	Recon, errors   mean over the patches
 //	distance        max over the patches of each mean over k neighbours
-//	local score     max over the patches
+//	local score     max over the patches; of the product, times the mean Recon
 //
 // as the authors' code does, which has no local score; an anomaly in one patch
 // moves a maximum more than a mean over all. Neighbours are those of the farthest

@@ -91,7 +91,11 @@ func (p *Page) rocPlot() (*figure, error) {
 		fig.Caption += ", " + weights(p.Policy.Alpha)
 	}
 	if k := p.Policy.Local.K; k > 0 && k != p.Policy.K {
-		fig.Caption += fmt.Sprintf("; local: K = %d", k)
+		name := scoreNames[nln.ScoreLocal]
+		if p.Policy.Rank == nln.ScoreProduct {
+			name += " and product"
+		}
+		fig.Caption += fmt.Sprintf("; %s: K = %d", name, k)
 	}
 	fig.Caption += "."
 	if !math.IsInf(p.Threshold, 0) {

@@ -21,6 +21,7 @@ func TestAlphaLinesHoldTheirOwnScores(t *testing.T) {
 		{Protocol: protocol, Score: nln.InSpace(nln.ScoreTotal, "image"), K: 3, Alpha: .5, AUROC: .2},
 		{Protocol: protocol, Score: nln.InSpace(nln.ScoreError, "image"), K: 3, Alpha: 1, AUROC: .3},
 		{Protocol: protocol, Score: nln.ScoreLocal, K: 3, AUROC: .4},
+		{Protocol: protocol, Score: nln.ScoreProduct, K: 3, AUROC: .45},
 	}}
 	lines := p.alphaLines(protocol)
 	if len(lines) != 1 || len(lines[0].points) != 3 {
@@ -35,7 +36,7 @@ func TestAlphaLinesHoldTheirOwnScores(t *testing.T) {
 	for _, r := range p.aurocTable() {
 		labels = append(labels, r.Label)
 	}
-	for _, want := range []string{"local", "error term in space image"} {
+	for _, want := range []string{"local", "product", "error term in space image"} {
 		found := false
 		for _, l := range labels {
 			found = found || l == want
@@ -76,7 +77,7 @@ func TestTableNamesSpaces(t *testing.T) {
 // of an image is not called one.
 func TestCurvesOfLocalRank(t *testing.T) {
 	s := nln.Score{Recon: 1, Distance: 2, Error: 3, Local: 4, Score: 5}
-	for rank, want := range map[string][]float64{"": {1, 2, 3, 4, 5}, nln.ScoreTotal: {1, 2, 3, 4, 5}, nln.ScoreLocal: {1, 2, 3, 4}} {
+	for rank, want := range map[string][]float64{"": {1, 2, 3, 4, 5}, nln.ScoreTotal: {1, 2, 3, 4, 5}, nln.ScoreLocal: {1, 2, 3, 4}, nln.ScoreProduct: {1, 2, 3, 4, 5}} {
 		p := &Page{Policy: nln.Policy{Rank: rank}}
 		var got []float64
 		for _, c := range p.curves() {

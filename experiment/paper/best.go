@@ -215,7 +215,7 @@ func bestNotes(number int) []string {
 		"“Less the published” compares with the paper's own row; within 0.02 (MVTec-AD: 0.03) of it, over all classes, counts as reproduced.",
 		"Chosen on test: the choice with the highest class mean on the very images that the number is of, over five models at most: optimistic. Choices are compared on the same classes, those of the choice that ran on most; one that ran on fewer cannot be chosen. The rows held out and fixed were not chosen by any number here; " +
 			"those chosen on the other classes share test images with them. The lower rows of fixed choices are all shown and none is picked.",
-		"Distance and local scores and the baselines are the same under both protocols. K of the baselines is 5, fixed in advance; the rows chosen on test say so.",
+		"Distance, local score, product (local times the plain error of reconstruction) and the baselines are the same under both protocols. K of the baselines is 5, fixed in advance; the rows chosen on test say so.",
 		alphaNote,
 		coverageNote("10 classes (MVTec-AD: 15 categories)"),
 	}

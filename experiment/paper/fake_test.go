@@ -11,7 +11,7 @@ import (
 )
 
 var (
-	fakeKs     = []int{1, 2, 3, 5}
+	fakeKs     = []int{1, 2, 3, 5, 10}
 	fakeAlphas = []float64{0, .1, .2, .3, .4, .5, .6, .7, .75, .8, .9, 1}
 )
 
@@ -81,6 +81,7 @@ func fakeRecord(c experiment.Cell) experiment.Record {
 				add(protocol, nln.ScoreTotal, k, a, fakeTotal(c, protocol, k, a))
 			}
 			add(protocol, nln.ScoreLocal, k, 0, fakeRecon(c)+.01)
+			add(protocol, nln.ScoreProduct, k, 0, fakeRecon(c)+.02)
 			if c.Method == aeCon {
 				for i, space := range []string{nln.SpaceImage, spaceCode, spaceText} {
 					add(protocol, nln.InSpace(nln.ScoreError, space), k, 1, fakeRecon(c)+.004*float64(i))
@@ -122,6 +123,10 @@ func fakeRecords() []experiment.Record {
 		for class := range 4 {
 			all = append(all, fakeRecord(experiment.Cell{Data: cifar, Protocol: protocol, Class: strconv.Itoa(class), Method: ae, Latent: 32, Preset: "paper", TrainImages: 5000}))
 		}
+	}
+	for class := range 3 {
+		all = append(all, fakeRecord(experiment.Cell{Data: mnist, Protocol: dataset.MISO, Class: strconv.Itoa(class), Method: ae, Latent: 32, Preset: "paper",
+			Settings: map[string]string{"views": "4", "whiten": "true"}}))
 	}
 	for _, name := range []string{"carpet", "bottle", "screw"} {
 		for _, method := range []string{ae, aeRes, aeCon} {

@@ -88,6 +88,7 @@ type index struct {
 	runs    map[model][]*run // by class, then seed
 	left    map[task][]string
 	records []experiment.Record
+	own     []experiment.Record // of these, those of settings that the paper has not: see beyond
 }
 
 // setup is what all cells behind one number must agree in: their seed, class, latent
@@ -141,6 +142,10 @@ func newIndex(records []experiment.Record) *index {
 	groups := map[method]map[string][]*experiment.Record{}
 	for i := range records {
 		rec := &records[i]
+		if beyond(rec.Cell) {
+			ix.own = append(ix.own, *rec)
+			continue
+		}
 		t, _ := place(rec.Cell)
 		m, s := method{t, rec.Cell.Method}, setup(rec.Cell)
 		if groups[m] == nil {

@@ -84,6 +84,8 @@ var artefacts = []artefact{
 		sizeFigure},
 	{"figure6", "Pixels, images and overlap by alpha", "cells of MVTec-AD, L = 128, methods ae, ae-res and ae-con, with pixels measured",
 		alphaFigure},
+	{"beyond", "AUROC with settings that the paper has not", "cells with the settings " + strings.Join(ownSettings, ", "),
+		beyondTable},
 }
 
 // Make makes the artefacts that o names. Records of one cell that were done twice are
@@ -133,6 +135,9 @@ func Make(records []experiment.Record, examples []experiment.Examples, o Options
 // display writes the name of an artefact for readers: "table1" is "Table 1".
 func display(name string) string {
 	i := strings.IndexAny(name, "0123456789")
+	if i < 0 {
+		return strings.ToUpper(name[:1]) + name[1:]
+	}
 	return strings.ToUpper(name[:1]) + name[1:i] + " " + name[i:]
 }
 

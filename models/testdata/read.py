@@ -19,7 +19,7 @@ def read(path):
 
 
 def latents(w, config, x):
-    """f(x), of a VAE the mean."""
+    """f(x), of a VAE the mean; the first of several views."""
     def conv(name, x, stride=1, padding=0):
         return F.conv2d(x, w["encoder." + name + ".weight"], w["encoder." + name + ".bias"], stride, padding)
 
