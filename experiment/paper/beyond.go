@@ -21,6 +21,17 @@ func beyond(c experiment.Cell) bool {
 	return slices.ContainsFunc(ownSettings, func(name string) bool { return c.Settings[name] != "" })
 }
 
+// ownWords says what own settings a cell has.
+func ownWords(c experiment.Cell) string {
+	var words []string
+	for _, name := range ownSettings {
+		if v := c.Settings[name]; v != "" {
+			words = append(words, name+" = "+v)
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
 // beyondScores are the columns of the table: none has an alpha.
 func beyondScores(m model) []choice {
 	of := func(score string, k int) choice { return choice{m.method, m.latent, score, k, 0} }
@@ -40,6 +51,7 @@ func beyondTable(ix *index, _ []experiment.Examples) (*part, error) {
 	classes := Table{Name: "beyond-classes", Title: "The same by class", Labels: 4,
 		Columns: columns("", slices.Insert(slices.Clone(titles), 3, "class")...)}
 	sh := &sheet{}
+	var setups []string
 	groups := map[string][]experiment.Record{}
 	for _, rec := range ix.own {
 		t, _ := place(rec.Cell)
@@ -59,7 +71,7 @@ func beyondTable(ix *index, _ []experiment.Examples) (*part, error) {
 			})
 		}
 		t, _ := place(c)
-		labels := []string{t.String(), fmt.Sprintf("%s, L = %d", methodName(c.Method), c.Latent), setupWords(c)}
+		labels := []string{t.String(), fmt.Sprintf("%s, L = %d", methodName(c.Method), c.Latent), ownWords(c)}
 		cells := slices.Clone(labels)
 		byClass := map[string][]string{}
 		for i, choice := range beyondScores(model{t, c.Method, c.Latent}) {
@@ -70,6 +82,7 @@ func beyondTable(ix *index, _ []experiment.Examples) (*part, error) {
 			}
 		}
 		main.add(cells...)
+		setups = append(setups, fmt.Sprintf("%s with %s: %s.", t, ownWords(c), setupWords(c)))
 		for _, class := range slices.SortedFunc(maps.Keys(byClass), compareClasses) {
 			if values := byClass[class]; len(values) == len(titles)-3 {
 				classes.add(append(append(slices.Clone(labels), class), values...)...)
@@ -85,5 +98,6 @@ func beyondTable(ix *index, _ []experiment.Examples) (*part, error) {
 		"All scores are shown and none was picked by these numbers. Which settings and which score go with which data has to be decided before.",
 		coverageNote("10 classes (MVTec-AD: 15 categories)"),
 	}
+	main.Notes = append(main.Notes, setups...)
 	return &part{tables: []Table{main, classes, sh.table("beyond-estimates", "The means above and how sure they are")}}, nil
 }

@@ -9,6 +9,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -283,5 +286,43 @@ func TestReduce(t *testing.T) {
 	}
 	if c := img.RGBAAt(5, 5); math.Abs(float64(c.R)-64) > 1 {
 		t.Errorf("the mean of 0 and 128 is %d", c.R)
+	}
+}
+
+// Cells with settings of this program are in a table of their own, and in none of the
+// paper's.
+func TestBeyond(t *testing.T) {
+	r, err := Make(fakeRecords(), nil, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const row = "MNIST MISO;AE, L = 32;views = 4, whiten = true"
+	var recon float64 // of three classes
+	for class := range 3 {
+		recon += fakeRecon(experiment.Cell{Data: mnist, Protocol: dataset.MISO, Class: strconv.Itoa(class), Method: ae, Latent: 32}) / 3
+	}
+	for column, want := range map[string]float64{"recon.": recon, "distance, K = 5": recon - .05, "local, K = 10": recon + .01, "product, K = 5": recon + .02} {
+		if got := find(t, r, "beyond", row, column); got != rate(want)+" (3 of 10)" {
+			t.Errorf("%s: %q, want %s of 3 classes", column, got, rate(want))
+		}
+	}
+	if got := find(t, r, "beyond-classes", row+";2", "recon."); got != rate(fakeRecon(experiment.Cell{Data: mnist, Class: "2", Latent: 32, Method: ae})) {
+		t.Errorf("class 2: %q", got)
+	}
+	var apart []experiment.Record
+	for _, rec := range fakeRecords() {
+		if rec.Cell.Settings == nil {
+			apart = append(apart, rec)
+		}
+	}
+	alone, err := Make(apart, nil, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range alone.Tables() {
+		i := slices.IndexFunc(r.Tables(), func(other Table) bool { return other.Name == table.Name })
+		if i < 0 || !reflect.DeepEqual(r.Tables()[i], table) {
+			t.Errorf("%s is another with cells of own settings beside", table.Name)
+		}
 	}
 }
