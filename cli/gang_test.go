@@ -40,15 +40,15 @@ func TestGang(t *testing.T) {
 	if err := os.Mkdir("many", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	const images = 600
+	const images = 4800 // some seconds for one process, so that the other has begun before they are done
 	for i := range images {
 		if err := os.Link("parts/test/good/000.png", fmt.Sprintf("many/%05d.png", i)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	twoDevices(t)
-	status, said := gangRun(t, "batch", "run", "-m", "b.nln", "--input", "many", "-o", "out", "--shard-size", "50", "--device", "cuda:all", "--exclude", "*/nothing/*")
-	if status != exitOK || strings.Count(said, "cpu: ") < 12 || strings.Count(said, "msg=opened") != 2 || !strings.Contains(said, "600 images") {
+	status, said := gangRun(t, "batch", "run", "-m", "b.nln", "--input", "many", "-o", "out", "--shard-size", "400", "--device", "cuda:all", "--exclude", "*/nothing/*")
+	if status != exitOK || strings.Count(said, "cpu: ") < 12 || strings.Count(said, "msg=opened") != 2 || !strings.Contains(said, fmt.Sprintf("%d images", images)) {
 		t.Errorf("status %d:\n%s", status, said)
 	}
 	rows := batchRows(t, "out")
@@ -61,7 +61,7 @@ func TestGang(t *testing.T) {
 		}
 	}
 	url := natsServer(t)
-	inProcess(t, "batch", "submit", "-m", "b.nln", "--input", "many", "-o", "out2", "--shard-size", "100", "--nats", url)
+	inProcess(t, "batch", "submit", "-m", "b.nln", "--input", "many", "-o", "out2", "--shard-size", "800", "--nats", url)
 	if status, said := gangRun(t, "worker", "--nats", url, "--drain", "--device", "cuda:all", "--log-format", "json"); status != exitOK || strings.Contains(said, "cpu: ") || !strings.Contains(said, `"device":"cpu"`) {
 		t.Errorf("status %d:\n%s", status, said)
 	}
