@@ -10,8 +10,6 @@ import (
 
 	"github.com/nlnctl/nlnctl/cgo/torch"
 	"github.com/nlnctl/nlnctl/dataset"
-	"gonum.org/v1/gonum/mat"
-	"gonum.org/v1/gonum/stat"
 )
 
 var square = dataset.Shape{C: 2, H: 8, W: 8}
@@ -180,23 +178,7 @@ func TestWhitenViews(t *testing.T) {
 	m, set := newModel(t, c), waves(120, square)
 	train(t, m, set, Options{})
 	z, _ := latentsOf(t, m, set)
-	values := mat.NewDense(len(z)/c.Latent, c.Latent, nil)
-	for i, v := range z {
-		values.Set(i/c.Latent, i%c.Latent, float64(v))
-	}
-	var cov mat.SymDense
-	stat.CovarianceMatrix(&cov, values, nil)
-	for i := range c.Latent {
-		for j := range c.Latent {
-			want := 0.
-			if i == j {
-				want = 1
-			}
-			if math.Abs(cov.At(i, j)-want) > whiteTol {
-				t.Errorf("covariance %d, %d is %v", i, j, cov.At(i, j))
-			}
-		}
-	}
+	checkWhite(t, z, c.Latent)
 }
 
 func TestTurnsAreChecked(t *testing.T) {

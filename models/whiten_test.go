@@ -50,6 +50,28 @@ func largestDifference(a, b []float32) (d float64) {
 	return d
 }
 
+// checkWhite makes sure that vectors of l values have unit variance in every direction.
+func checkWhite(t *testing.T, z []float32, l int) {
+	t.Helper()
+	values := mat.NewDense(len(z)/l, l, nil)
+	for i, v := range z {
+		values.Set(i/l, i%l, float64(v))
+	}
+	var cov mat.SymDense
+	stat.CovarianceMatrix(&cov, values, nil)
+	for i := range l {
+		for j := range l {
+			want := 0.
+			if i == j {
+				want = 1
+			}
+			if got := cov.At(i, j); math.Abs(got-want) > whiteTol {
+				t.Errorf("covariance %d, %d is %v, want %v", i, j, got, want)
+			}
+		}
+	}
+}
+
 func TestWhiten(t *testing.T) {
 	atEnd(t)
 	patch := dataset.Shape{C: 1, H: 64, W: 64}
@@ -74,23 +96,7 @@ func TestWhiten(t *testing.T) {
 			if d := largestDifference(before, after); d > sameTol {
 				t.Errorf("a reconstruction moved by %v", d)
 			}
-			values := mat.NewDense(set.Len(), c.Latent, nil)
-			for i, v := range z {
-				values.Set(i/c.Latent, i%c.Latent, float64(v))
-			}
-			var cov mat.SymDense
-			stat.CovarianceMatrix(&cov, values, nil)
-			for i := range c.Latent {
-				for j := range c.Latent {
-					want := 0.
-					if i == j {
-						want = 1
-					}
-					if got := cov.At(i, j); math.Abs(got-want) > whiteTol {
-						t.Errorf("covariance %d, %d is %v, want %v", i, j, got, want)
-					}
-				}
-			}
+			checkWhite(t, z, c.Latent)
 			if plain.Parameters() != white.Parameters() {
 				t.Errorf("%d parameters whitened, %d before", white.Parameters(), plain.Parameters())
 			}
