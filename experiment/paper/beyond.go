@@ -1,7 +1,6 @@
 package paper
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -23,13 +22,7 @@ func beyond(c experiment.Cell) bool {
 
 // ownWords says what own settings a cell has.
 func ownWords(c experiment.Cell) string {
-	var words []string
-	for _, name := range ownSettings {
-		if v := c.Settings[name]; v != "" {
-			words = append(words, name+" = "+v)
-		}
-	}
-	return strings.Join(words, ", ")
+	return strings.Join(settingWords(c, func(name string) bool { return slices.Contains(ownSettings, name) }), ", ")
 }
 
 // beyondScores are the columns of the table: none has an alpha.
@@ -48,8 +41,8 @@ func beyondTable(ix *index, _ []experiment.Examples) (*part, error) {
 		titles = append(titles, fmt.Sprintf("%s, K = %d", c.score, c.k))
 	}
 	main := Table{Name: "beyond", Title: "Class-mean AUROC with settings that the paper has not", Labels: 3, Columns: columns("", titles...)}
-	classes := Table{Name: "beyond-classes", Title: "The same by class", Labels: 4,
-		Columns: columns("", slices.Insert(slices.Clone(titles), 3, "class")...)}
+	classes := Table{Name: "beyond-classes", Title: "The same by class", Labels: 3,
+		Columns: columns("", append([]string{"data", "class", "model and settings"}, titles[3:]...)...)}
 	sh := &sheet{}
 	var setups []string
 	groups := map[string][]experiment.Record{}
@@ -59,35 +52,25 @@ func beyondTable(ix *index, _ []experiment.Examples) (*part, error) {
 		groups[key] = append(groups[key], rec)
 	}
 	for _, key := range slices.Sorted(maps.Keys(groups)) {
-		group, c := &index{runs: map[model][]*run{}}, groups[key][0].Cell
+		group, c := &index{runs: map[model][]*run{}, records: groups[key]}, groups[key][0].Cell
 		var records []*experiment.Record
 		for i := range groups[key] {
 			records = append(records, &groups[key][i])
 		}
 		group.add(records)
-		for _, runs := range group.runs {
-			slices.SortFunc(runs, func(a, b *run) int {
-				return cmp.Or(compareClasses(a.class, b.class), cmp.Compare(a.cell.Seed, b.cell.Seed))
-			})
-		}
+		group.sort()
 		t, _ := place(c)
 		labels := []string{t.String(), fmt.Sprintf("%s, L = %d", methodName(c.Method), c.Latent), ownWords(c)}
-		cells := slices.Clone(labels)
-		byClass := map[string][]string{}
+		cells, label := slices.Clone(labels), strings.Join(labels, ", ")
+		var all []series
 		for i, choice := range beyondScores(model{t, c.Method, c.Latent}) {
 			s := group.series(t, nln.ProtocolHeldOut, choice)
-			cells = append(cells, sh.mean(t, strings.Join(labels, ", "), titles[3+i], s, choice.String()))
-			for _, v := range s {
-				byClass[v.class] = append(byClass[v.class], rate(v.mean))
-			}
+			cells = append(cells, sh.mean(t, label, titles[3+i], s, choice.String()))
+			all = append(all, s)
 		}
 		main.add(cells...)
 		setups = append(setups, fmt.Sprintf("%s with %s: %s.", t, ownWords(c), setupWords(c)))
-		for _, class := range slices.SortedFunc(maps.Keys(byClass), compareClasses) {
-			if values := byClass[class]; len(values) == len(titles)-3 {
-				classes.add(append(append(slices.Clone(labels), class), values...)...)
-			}
-		}
+		group.addClasses(&classes, t, label, all)
 	}
 	if len(main.Rows) == 0 {
 		return nil, nil

@@ -106,15 +106,23 @@ func setup(c experiment.Cell) string {
 	return string(s)
 }
 
+// settingWords says what settings of some names a cell has.
+func settingWords(c experiment.Cell, some func(name string) bool) (words []string) {
+	for _, name := range slices.Sorted(maps.Keys(c.Settings)) {
+		if some(name) {
+			words = append(words, name+" = "+c.Settings[name])
+		}
+	}
+	return words
+}
+
 // setupWords says what setup holds.
 func setupWords(c experiment.Cell) string {
 	var words []string
 	if c.Preset != "" {
 		words = append(words, "preset "+c.Preset)
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.Settings)) {
-		words = append(words, name+" = "+c.Settings[name])
-	}
+	words = append(words, settingWords(c, func(string) bool { return true })...)
 	if c.Size > 0 {
 		words = append(words, fmt.Sprintf("images of %d by %d pixels", c.Size, c.Size))
 	}
@@ -170,12 +178,17 @@ func newIndex(records []experiment.Record) *index {
 				methodName(m.name), m.task, plural(len(recs), "record"), setupWords(recs[0].Cell)))
 		}
 	}
+	ix.sort()
+	return ix
+}
+
+// sort puts the runs of each model in order.
+func (ix *index) sort() {
 	for _, runs := range ix.runs {
 		slices.SortFunc(runs, func(a, b *run) int {
 			return cmp.Or(compareClasses(a.class, b.class), cmp.Compare(a.cell.Seed, b.cell.Seed))
 		})
 	}
-	return ix
 }
 
 func (ix *index) add(records []*experiment.Record) {

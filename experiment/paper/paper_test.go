@@ -306,7 +306,7 @@ func TestBeyond(t *testing.T) {
 			t.Errorf("%s: %q, want %s of 3 classes", column, got, rate(want))
 		}
 	}
-	if got := find(t, r, "beyond-classes", row+";2", "recon."); got != rate(fakeRecon(experiment.Cell{Data: mnist, Class: "2", Latent: 32, Method: ae})) {
+	if got := find(t, r, "beyond-classes", "MNIST;2;"+strings.ReplaceAll(row, ";", ", "), "recon."); got != rate(fakeRecon(experiment.Cell{Data: mnist, Class: "2", Latent: 32, Method: ae})) {
 		t.Errorf("class 2: %q", got)
 	}
 	var apart []experiment.Record
